@@ -1,0 +1,137 @@
+/* convc.h - the public C API of convc: convolutional networks over strided tensors.
+ *
+ * A tensor is what a NumPy array is: a pointer, a dtype, a shape and byte strides. Every operator is one function over tensors.
+ * Images are (n, c, [d,] [h,] w) in this order whatever their memory layout: a channels-last image is the same tensor with
+ * permuted strides. Inputs may have any strides, negative and zero ones included; outputs must not alias inputs or themselves.
+ *
+ * Every function checks its arguments, returns a status, and on failure writes nothing and leaves a sentence in
+ * convc_last_error(). No function aborts, prints, or keeps a pointer that it was given. */
+#ifndef CONVC_H
+#define CONVC_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CONVC_VERSION "0.1.0"
+#define CONVC_MAX_NDIM 5
+#define CONVC_MAX_SPATIAL 3
+
+typedef enum convc_status {
+    CONVC_OK = 0,
+    CONVC_INVALID_VALUE = 1, /* a size, parameter or shape that cannot be served */
+    CONVC_INVALID_TYPE = 2,  /* dtypes that do not go together */
+    CONVC_NO_MEMORY = 3,
+    CONVC_INTERRUPTED = 4 /* the interrupt check asked to stop; outputs are unfinished */
+} convc_status;
+
+typedef enum convc_dtype { CONVC_F32 = 0, CONVC_F64 = 1, CONVC_I64 = 2 } convc_dtype;
+typedef enum convc_activation { CONVC_IDENTITY = 0, CONVC_RELU = 1 } convc_activation;
+
+/* What happens when the stride does not divide the way left: drop the rest, refuse, or (pools) add a partial window. */
+typedef enum convc_fit { CONVC_FLOOR = 0, CONVC_EXACT = 1, CONVC_CEIL = 2 } convc_fit;
+
+typedef struct convc_tensor {
+    void *data;
+    convc_dtype dtype;
+    int ndim;
+    int64_t shape[CONVC_MAX_NDIM];
+    int64_t strides[CONVC_MAX_NDIM]; /* bytes */
+} convc_tensor;
+
+/* One entry per spatial dimension of the image, in its order; the kernel's size is the weight's shape. */
+typedef struct convc_conv_params {
+    int64_t stride[CONVC_MAX_SPATIAL], dilation[CONVC_MAX_SPATIAL];
+    int64_t pad_before[CONVC_MAX_SPATIAL], pad_after[CONVC_MAX_SPATIAL];
+    int64_t groups;
+    convc_fit fit;
+    convc_activation activation;
+} convc_conv_params;
+
+typedef struct convc_pool_params {
+    int64_t kernel[CONVC_MAX_SPATIAL], stride[CONVC_MAX_SPATIAL], dilation[CONVC_MAX_SPATIAL];
+    int64_t pad_before[CONVC_MAX_SPATIAL], pad_after[CONVC_MAX_SPATIAL];
+    convc_fit fit;
+} convc_pool_params;
+
+/* The sentence that explains the calling thread's last failure. */
+const char *convc_last_error(void);
+
+/* ---- shapes ---- */
+convc_status convc_conv_output_shape(int ndim, const int64_t *x_shape, const int64_t *w_shape,
+                                     const convc_conv_params *params, int64_t *y_shape);
+convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params, int64_t *y_shape);
+/* The padding that keeps the extent at stride 1; an odd total puts the extra element after. */
+convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after);
+/* Columns shape (n, c * prod(kernel), positions); params->groups and ->activation are not read. */
+convc_status convc_im2col_shape(int ndim, const int64_t *x_shape, const int64_t *kernel, const convc_conv_params *params,
+                                int64_t *cols_shape);
+
+/* ---- convolution: x (n, c, *size), w (k, c / groups, *kernel), bias (k) or NULL, y (n, k, *out) ---- */
+convc_status convc_conv_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
+                                const convc_conv_params *params, const convc_tensor *y);
+convc_status convc_conv_backward_data(const convc_tensor *grad_y, const convc_tensor *w, const convc_conv_params *params,
+                                      const convc_tensor *grad_x);
+convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_tensor *x, const convc_conv_params *params,
+                                        const convc_tensor *grad_w);
+/* The sum over every axis but 1; serves linear layers too. */
+convc_status convc_backward_bias(const convc_tensor *grad_y, const convc_tensor *grad_bias);
+
+/* A plan holds packed weights, the bias and checked shapes; running it is safe from many threads at once.
+ * x and y give shapes and strides to prepare for (their data is not read); a run may differ in strides and in n. */
+typedef struct convc_plan convc_plan;
+convc_status convc_plan_create(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
+                               const convc_conv_params *params, const convc_tensor *y, convc_plan **plan);
+convc_status convc_plan_run(const convc_plan *plan, const convc_tensor *x, const convc_tensor *y);
+void convc_plan_destroy(convc_plan *plan);
+
+/* ---- matrices ---- */
+/* cols (n, c * prod(kernel), positions), rows in the order (c, *kernel). */
+convc_status convc_im2col(const convc_tensor *x, const int64_t *kernel, const convc_conv_params *params,
+                          const convc_tensor *cols);
+/* The adjoint: adds every column entry to the pixel that it came from; x is overwritten. */
+convc_status convc_col2im(const convc_tensor *cols, const int64_t *kernel, const convc_conv_params *params,
+                          const convc_tensor *x);
+/* c = a @ b, or c += a @ b. */
+convc_status convc_gemm(const convc_tensor *a, const convc_tensor *b, int accumulate, const convc_tensor *c);
+
+/* ---- fully connected: x (n, in), w (out, in), bias (out) or NULL, y (n, out) ---- */
+convc_status convc_linear_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
+                                  convc_activation activation, const convc_tensor *y);
+convc_status convc_linear_backward_data(const convc_tensor *grad_y, const convc_tensor *w, const convc_tensor *grad_x);
+convc_status convc_linear_backward_weight(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_w);
+
+/* ---- max pooling; indices (I64, or NULL forward) are flat in the input's spatial volume ---- */
+convc_status convc_max_pool_forward(const convc_tensor *x, const convc_pool_params *params, const convc_tensor *y,
+                                    const convc_tensor *indices);
+convc_status convc_max_pool_backward(const convc_tensor *grad_y, const convc_tensor *indices, const convc_tensor *grad_x);
+
+/* ---- elementwise and classification ---- */
+convc_status convc_relu_forward(const convc_tensor *x, const convc_tensor *y);
+/* grad_x = grad_y where x > 0, else 0; x may be the layer's input or its output. */
+convc_status convc_relu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_x);
+/* Over the last axis of tensors of any rank up to CONVC_MAX_NDIM. */
+convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y);
+convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tensor *y, const convc_tensor *grad_x);
+/* logits (n, classes), target (n) I64 class numbers; loss (n) one value a sample. */
+convc_status convc_cross_entropy_forward(const convc_tensor *logits, const convc_tensor *target, const convc_tensor *loss);
+/* grad_loss (n): the gradient with respect to each sample's loss. */
+convc_status convc_cross_entropy_backward(const convc_tensor *grad_loss, const convc_tensor *logits,
+                                          const convc_tensor *target, const convc_tensor *grad_logits);
+
+/* ---- threads and instruction sets ---- */
+convc_status convc_set_num_threads(int64_t n);
+int convc_get_num_threads(void);
+/* "scalar", "sse2", "avx2", "avx512" or "neon"; the best one that the machine has unless CONVC_ISA or convc_set_isa says. */
+const char *convc_get_isa(void);
+convc_status convc_set_isa(const char *name);
+int convc_isa_available(const char *name);
+/* Called now and then from the thread that called an operator; a nonzero answer ends the operator with CONVC_INTERRUPTED. */
+void convc_set_interrupt_check(int (*check)(void));
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,42 @@
+/* One form for all convolutions: three spatial dimensions, strides in elements. Shared by conv.c, conv_backward.c and im2col.c. */
+#ifndef CONVC_CONV_H
+#define CONVC_CONV_H
+
+#include "impl.h"
+
+/* An image (n, c, d, h, w), or a filter bank (k, c, d, h, w): missing spatial dimensions have size 1. */
+typedef struct volume {
+    char *data;
+    int64_t n, c, size[3];
+    int64_t stride_n, stride_c, stride[3]; /* elements */
+} volume;
+
+/* y = x * w, cross-correlation: output o meets tap t at input o * step + t * dilation - pad, and pad may be negative. */
+typedef struct conv {
+    convc_dtype dtype;
+    int64_t groups, step[3], dilation[3], pad[3];
+    volume x, w, y; /* n and c of x and y are those of the whole tensor; w.c is a group's */
+    int64_t w_group; /* elements from one group's weights to the next */
+    const void *bias;
+    convc_activation activation;
+} conv;
+
+volume convc_volume_of(const convc_tensor *t);
+conv convc_conv_of(const convc_tensor *x, const convc_tensor *w, const convc_tensor *y, const convc_conv_params *p);
+
+static inline void *element(const volume *v, int64_t offset, convc_dtype dtype) {
+    return v->data + offset * convc_itemsize(dtype);
+}
+
+/* (n, positions) of a volume, a step apart; and the taps of a kernel over it. */
+axis convc_pixels_of(const volume *v, const int64_t size[3], const int64_t step[3]);
+axis convc_taps_of(const volume *v, const int64_t size[3], int64_t channels, const int64_t dilation[3]);
+extern const int64_t convc_ones[3];
+
+/* The columns of x, (taps, pixels) or (pixels, taps). The window is left out, and axes collapse, where no tap leaves the image. */
+matrix convc_columns_of(const conv *c, window *w, int taps_on_rows);
+
+/* Packs the weights and computes y. */
+convc_status convc_run_conv(const conv *c);
+
+#endif

@@ -1,0 +1,154 @@
+/* The gradients of convolution. That of the data is a convolution of the output's gradient with spatially flipped filters, one for
+ * each phase of the stride; that of the weights is a product over all pixels. The bias's is in bias_grad.c. */
+#include "conv.h"
+
+/* ---- data ---- */
+
+static int64_t gcd(int64_t a, int64_t b) {
+    while (b) {
+        int64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
+/* Input positions phase + stride * t of one dimension, and the taps that reach them: r0, r0 + every, ..., `taps` of them. With
+ * t as the output position they form a plain convolution over the flipped taps. */
+typedef struct phase {
+    int64_t first, count; /* input positions */
+    int64_t r0, every, taps;
+    int64_t dilation, pad;
+} phase;
+
+/* Phase number i of those that some tap reaches; no other input position has a gradient. */
+static phase phase_of(int64_t i, int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad) {
+    int64_t common = gcd(stride, dilation);
+    phase f = {.r0 = i, .every = stride / common, .dilation = dilation / common};
+    int64_t at = i * dilation - pad; /* where tap i of output 0 lies */
+    f.first = (at % stride + stride) % stride;
+    f.count = f.first < size ? ceil_div(size - f.first, stride) : 0;
+    f.taps = ceil_div(kernel - i, f.every);
+    f.pad = (f.taps - 1) * f.dilation - (f.first - at) / stride;
+    return f;
+}
+
+static int64_t phases(int64_t kernel, int64_t stride, int64_t dilation) {
+    return min_i64(kernel, stride / gcd(stride, dilation));
+}
+
+/* The convolution that computes one phase's part of grad_x. */
+static conv phase_conv(const conv *forward, const phase f[3]) {
+    conv c = {.dtype = forward->dtype, .groups = forward->groups, .w_group = forward->w_group};
+    int64_t x_first = 0, w_first = 0;
+    c.x = forward->y;
+    c.y = forward->x;
+    c.w = forward->w;
+    c.w.n = forward->x.c;
+    c.w.stride_n = forward->w.stride_c;
+    c.w.c = forward->y.c / forward->groups;
+    c.w.stride_c = forward->w.stride_n;
+    for (int i = 0; i < 3; i++) {
+        c.step[i] = 1;
+        c.dilation[i] = f[i].dilation;
+        c.pad[i] = f[i].pad;
+        c.y.size[i] = f[i].count;
+        c.y.stride[i] = forward->x.stride[i] * forward->step[i];
+        x_first += f[i].first * forward->x.stride[i];
+        c.w.size[i] = f[i].taps;
+        c.w.stride[i] = -f[i].every * forward->w.stride[i];
+        w_first += (f[i].r0 + (f[i].taps - 1) * f[i].every) * forward->w.stride[i];
+    }
+    c.y.data = element(&forward->x, x_first, c.dtype);
+    c.w.data = element(&forward->w, w_first, c.dtype);
+    return c;
+}
+
+static convc_status backward_data(const conv *forward) {
+    int64_t count[3];
+    for (int i = 0; i < 3; i++) count[i] = phases(forward->w.size[i], forward->step[i], forward->dilation[i]);
+    for (int64_t number = 0; number < count[0] * count[1] * count[2]; number++) {
+        const int64_t at[3] = {number / count[2] / count[1], number / count[2] % count[1], number % count[2]};
+        phase f[3];
+        int empty = 0;
+        for (int i = 0; i < 3; i++) {
+            f[i] = phase_of(at[i], forward->x.size[i], forward->w.size[i], forward->step[i], forward->dilation[i], forward->pad[i]);
+            empty |= f[i].count == 0;
+        }
+        if (empty) continue;
+        conv c = phase_conv(forward, f);
+        TRY(convc_run_conv(&c));
+    }
+    return CONVC_OK;
+}
+
+/* Does every input position belong to a phase that some tap reaches? */
+static int covers_all(const conv *forward) {
+    for (int i = 0; i < 3; i++)
+        if (phases(forward->w.size[i], forward->step[i], forward->dilation[i]) < forward->step[i]) return 0;
+    return 1;
+}
+
+static convc_status check_backward(const convc_tensor *grad_y, const convc_tensor *x, const char *x_name, const convc_tensor *w,
+                                   const char *w_name, const convc_conv_params *p) {
+    int64_t shape[CONVC_MAX_NDIM];
+    TRY(convc_check_any(x, x_name, 3, CONVC_MAX_NDIM));
+    TRY(convc_check_any(w, w_name, x->ndim, x->ndim));
+    TRY(convc_check_any(grad_y, "grad", x->ndim, x->ndim));
+    TRY(convc_conv_output_shape(x->ndim, x->shape, w->shape, p, shape));
+    TRY(convc_check_shape(grad_y, "grad", shape, x->ndim));
+    TRY(convc_check_tensor(x, x_name, x->ndim, x->ndim));
+    TRY(convc_check_tensor(w, w_name, x->ndim, x->ndim));
+    TRY(convc_check_tensor(grad_y, "grad", x->ndim, x->ndim));
+    TRY(convc_check_dtype(x, x_name, grad_y, "grad"));
+    return convc_check_dtype(w, w_name, grad_y, "grad");
+}
+
+convc_status convc_conv_backward_data(const convc_tensor *grad_y, const convc_tensor *w, const convc_conv_params *p,
+                                      const convc_tensor *grad_x) {
+    TRY(check_backward(grad_y, grad_x, "grad_x", w, "weight", p));
+    TRY(convc_check_output(grad_x, "grad_x", 3, CONVC_MAX_NDIM));
+    TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));
+    TRY(convc_check_disjoint(grad_x, "grad_x", w, "weight"));
+    if (grad_x->shape[0] == 0) return CONVC_OK;
+    conv forward = convc_conv_of(grad_x, w, grad_y, p);
+    if (!covers_all(&forward)) TRY(convc_fill_zero(grad_x));
+    return backward_data(&forward);
+}
+
+/* ---- weights ---- */
+
+/* grad_w (taps, k) = columns of x (taps, pixels) @ grad_y (pixels, k); or the transpose of all that, so that packing, which copies
+ * x once for every tap, reads along the image's contiguous axis. */
+convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_tensor *x, const convc_conv_params *p,
+                                        const convc_tensor *grad_w) {
+    TRY(check_backward(grad_y, x, "x", grad_w, "grad_weight", p));
+    TRY(convc_check_output(grad_w, "grad_weight", 3, CONVC_MAX_NDIM));
+    TRY(convc_check_disjoint(grad_w, "grad_weight", grad_y, "grad"));
+    TRY(convc_check_disjoint(grad_w, "grad_weight", x, "x"));
+    if (x->shape[0] == 0) return convc_fill_zero(grad_w);
+
+    conv c = convc_conv_of(x, grad_w, grad_y, p);
+    window w;
+    int64_t channels = c.x.c / c.groups, k = c.y.c / c.groups;
+    int taps_on_rows = !(c.x.stride_c == 1 && channels > 1 && c.x.stride[2] != 1);
+    gemm_job job = {.dtype = c.dtype, .groups = c.groups, .c = c.w.data};
+    matrix columns = convc_columns_of(&c, &w, taps_on_rows);
+    axis pixels = axis_collapse(convc_pixels_of(&c.y, c.y.size, convc_ones)), outs = axis_plain(k, c.y.stride_c);
+    matrix grad = {.data = c.y.data, .rows = taps_on_rows ? pixels : outs, .cols = taps_on_rows ? outs : pixels};
+    axis taps = axis_collapse(convc_taps_of(&c.w, c.w.size, channels, convc_ones)), filters = axis_plain(k, c.w.stride_n);
+    int64_t taps_count = channels * c.w.size[0] * c.w.size[1] * c.w.size[2];
+    int64_t x_group = channels * c.x.stride_c, grad_group = k * c.y.stride_c;
+    job.m = taps_on_rows ? taps_count : k;
+    job.n = taps_on_rows ? k : taps_count;
+    job.k = c.y.n * c.y.size[0] * c.y.size[1] * c.y.size[2];
+    job.a = taps_on_rows ? columns : grad;
+    job.b = taps_on_rows ? grad : columns;
+    job.a_group = taps_on_rows ? x_group : grad_group;
+    job.b_group = taps_on_rows ? grad_group : x_group;
+    job.c_rows = taps_on_rows ? taps : filters;
+    job.c_cols = taps_on_rows ? filters : taps;
+    job.c_group = c.w_group;
+    convc_gemm_prepare(&job);
+    return convc_gemm_run(&job);
+}

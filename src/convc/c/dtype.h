@@ -1,0 +1,42 @@
+/* The two macros of the kernel templates: FN(x) gives a function its dtype and ISA suffix, `real` is the element type.
+ * A kernels/isa_*.c file defines ISA and includes every template twice, with F64 as 0 and as 1. All names below expand where
+ * they are used, so one set of definitions serves both passes. */
+#ifndef CONVC_DTYPE_H
+#define CONVC_DTYPE_H
+
+#define CAT_(a, b, c) a##_##b##_##c
+#define CAT(a, b, c) CAT_(a, b, c)
+#define FN(x) CAT(x, DTYPE, ISA)
+#define real FN(real)
+
+/* The vocabulary of vec.h. */
+#define vec FN(vec)
+#define vmask FN(vmask)
+#define vzero FN(vzero)
+#define vset1 FN(vset1)
+#define vload FN(vload)
+#define vload_even FN(vload_even)
+#define vload_masked FN(vload_masked)
+#define vstore FN(vstore)
+#define vstore_masked FN(vstore_masked)
+#define vadd FN(vadd)
+#define vmul FN(vmul)
+#define vfma FN(vfma)
+#define vmax_or_second FN(vmax_or_second)
+#define vor FN(vor)
+#define vlanes FN(vlanes)
+#define vgt FN(vgt)
+#define visnan FN(visnan)
+#define vmask_or FN(vmask_or)
+#define vselect FN(vselect)
+
+#endif
+
+#undef DTYPE
+#if F64
+#define DTYPE f64
+typedef double real;
+#else
+#define DTYPE f32
+typedef float real;
+#endif

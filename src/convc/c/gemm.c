@@ -1,0 +1,308 @@
+/* GEMM jobs: the grid of tasks, packing beforehand, the sum of splits; and the public matrix product and linear layers. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "impl.h"
+
+#define TASKS_A_THREAD 4           /* enough that a late thread costs little */
+#define MIN_TASK_FLOPS 2e5         /* a smaller task is not worth splitting off */
+
+axis axis_collapse(axis a) {
+    axis out = axis_plain(1, 0);
+    int at = 3;
+    for (int i = 3; i >= 0; i--) {
+        if (a.size[i] == 1) continue;
+        if (out.size[at] == 1) {
+            out.size[at] = a.size[i];
+            out.stride[at] = a.stride[i];
+        } else if (a.stride[i] == out.stride[at] * out.size[at]) {
+            out.size[at] *= a.size[i];
+        } else {
+            at--;
+            out.size[at] = a.size[i];
+            out.stride[at] = a.stride[i];
+        }
+    }
+    if (out.size[3] == 1) out.stride[3] = 1; /* a single element is as contiguous as can be */
+    return out;
+}
+
+static double job_flops(const gemm_job *job) {
+    return 2.0 * (double)job->m * (double)job->n * (double)job->k * (double)job->groups;
+}
+
+/* How many parts of k to sum apart. Set by the shape alone, since it shapes the sums: where C is too small to share out and k is
+ * long, as in the weight gradients of first layers. */
+static int64_t split_count(const gemm_job *job) {
+    const int64_t most = 16, most_bytes = 2 << 20;
+    if (job->accumulate || job->row_bias || job->col_bias || job->activation != CONVC_IDENTITY) return 1;
+    int64_t c_bytes = job->groups * job->m * job->n * convc_itemsize(job->dtype);
+    int64_t splits = min_i64(most, min_i64(job->k / (2 * job->kernels->kc), most_bytes / c_bytes));
+    return job->packed_a || job->packed_b ? 1 : max_i64(1, splits);
+}
+
+/* Shares the register panels out in tasks. No element's sum depends on the grid, so it may follow the thread count. */
+void convc_gemm_prepare(gemm_job *job) {
+    if (!job->kernels) job->kernels = convc_kernels_for(job->dtype);
+    const convc_kernels *kernels = job->kernels;
+    job->splits = split_count(job);
+    job->m_panels = ceil_div(job->m, kernels->mr);
+    job->n_panels = ceil_div(job->n, kernels->nr);
+
+    int64_t max_m = max_i64(1, kernels->block_rows / kernels->mr), max_n = max_i64(1, kernels->block_cols / kernels->nr);
+    int plain_c = job->c_cols.stride[3] == 1 && job->c_cols.size[3] == job->n && job->c_rows.size[3] == job->m;
+    job->n_tasks = ceil_div(job->n_panels, max_n);
+    job->m_tasks = plain_c ? 1 : ceil_div(job->m_panels, max_m);
+
+    double flops = job_flops(job);
+    int threads = convc_threads_for(flops);
+    if (threads == 1) return;
+    int64_t want = (int64_t)min_i64(TASKS_A_THREAD * threads, (int64_t)(flops / MIN_TASK_FLOPS));
+    while (job->groups * job->splits * job->m_tasks * job->n_tasks < want) {
+        int64_t m_each = job->m_panels / job->m_tasks, n_each = job->n_panels / job->n_tasks;
+        /* Splitting along m packs the block of B again for each part, along n packs A again, unless they were packed beforehand. */
+        int64_t m_gain = job->packed_b ? m_each * kernels->mr : m_each * kernels->mr / 4;
+        int64_t n_gain = job->packed_a ? n_each * kernels->nr : n_each * kernels->nr / 4;
+        if (n_each >= 2 && (n_gain >= m_gain || m_each < 2)) job->n_tasks++;
+        else if (m_each >= 2) job->m_tasks++;
+        else return;
+    }
+}
+
+static void run_task(const void *context, int64_t task, void *workspace) {
+    const gemm_job *job = context;
+    job->kernels->gemm_task(job, task, workspace);
+}
+
+static void sum_task(const void *context, int64_t task, void *workspace) {
+    const gemm_job *job = context;
+    (void)workspace;
+    job->kernels->sum_parts(job, task);
+}
+
+convc_status convc_gemm_run(gemm_job *job) {
+    int64_t tasks = job->groups * job->splits * job->m_tasks * job->n_tasks;
+    size_t workspace = job->kernels->gemm_workspace;
+    if (job->splits == 1) return convc_parallel(run_task, job, tasks, job_flops(job), workspace);
+
+    int64_t elements = job->groups * job->splits * job->m * job->n;
+    job->parts = malloc((size_t)(elements * convc_itemsize(job->dtype)));
+    if (!job->parts) return convc_fail(CONVC_NO_MEMORY, "no memory for the parts of a sum, %lld elements", (long long)elements);
+    convc_status status = convc_parallel(run_task, job, tasks, job_flops(job), workspace);
+    if (status == CONVC_OK) status = convc_parallel(sum_task, job, job->groups * job->m, (double)elements, 0);
+    free(job->parts);
+    return status;
+}
+
+/* ---- packing ---- */
+
+int64_t convc_packed_a_size(const gemm_job *job) {
+    return job->groups * ceil_div(job->k, job->kernels->kc) * job->m * job->kernels->lda;
+}
+
+int64_t convc_packed_b_size(const gemm_job *job) { return job->groups * job->n_panels * job->kernels->nr * job->k; }
+
+typedef struct packing {
+    const gemm_job *job;
+    void *packed;
+} packing;
+
+static void pack_a_task(const void *context, int64_t task, void *workspace) {
+    const packing *p = context;
+    (void)workspace;
+    p->job->kernels->pack_a_panel(p->job, task / p->job->m_panels, task % p->job->m_panels, p->packed);
+}
+
+static void pack_b_task(const void *context, int64_t task, void *workspace) {
+    const packing *p = context;
+    (void)workspace;
+    p->job->kernels->pack_b_panel(p->job, task / p->job->n_panels, task % p->job->n_panels, p->packed);
+}
+
+/* An element packed costs about as much as this many flops. */
+#define PACK_FLOPS 16.0
+
+convc_status convc_pack_a(const gemm_job *job, void *packed) {
+    packing p = {job, packed};
+    double flops = PACK_FLOPS * (double)job->groups * (double)job->m * (double)job->k;
+    return convc_parallel(pack_a_task, &p, job->groups * job->m_panels, flops, 0);
+}
+
+convc_status convc_pack_b(const gemm_job *job, void *packed) {
+    packing p = {job, packed};
+    double flops = PACK_FLOPS * (double)job->groups * (double)job->n * (double)job->k;
+    return convc_parallel(pack_b_task, &p, job->groups * job->n_panels, flops, 0);
+}
+
+/* ---- the matrix product ---- */
+
+/* Packing copies rows of A and of B at vector speed where they are contiguous, element by element elsewhere. */
+static double pack_cost(const axis *along, double elements) { return elements * (along->stride[3] == 1 ? 0.15 : 1.5); }
+
+/* Cycles, roughly: the orientation of a product is chosen by this. */
+static double job_cost(const gemm_job *job) {
+    const convc_kernels *kernels = convc_kernels_for(job->dtype);
+    double m = (double)job->m, n = (double)job->n, k = (double)job->k;
+    double lanes = (double)kernels->nr / 2;
+    double multiply = m * k * (double)ceil_div(job->n, (int64_t)lanes) / 2;
+    double store = job->c_cols.stride[3] == 1 ? 0 : m * n;
+    return multiply + store + pack_cost(&job->a.cols, m * k) + pack_cost(&job->b.cols, n * k);
+}
+
+static matrix transpose(matrix a) { return (matrix){.data = a.data, .rows = a.cols, .cols = a.rows}; }
+
+/* C = A @ B computed as C' = B' @ A'. */
+static gemm_job transpose_job(const gemm_job *job) {
+    gemm_job t = *job;
+    t.m = job->n;
+    t.n = job->m;
+    t.a = transpose(job->b);
+    t.b = transpose(job->a);
+    t.c_rows = job->c_cols;
+    t.c_cols = job->c_rows;
+    t.row_bias = job->col_bias;
+    t.col_bias = job->row_bias;
+    return t;
+}
+
+static convc_status run_better_orientation(gemm_job *job) {
+    gemm_job other = transpose_job(job);
+    gemm_job *better = job_cost(&other) < job_cost(job) ? &other : job;
+    convc_gemm_prepare(better);
+    return convc_gemm_run(better);
+}
+
+static matrix matrix_of(const convc_tensor *t) {
+    return (matrix){.data = t->data,
+                    .rows = axis_plain(max_i64(1, t->shape[0]), element_stride(t, 0)),
+                    .cols = axis_plain(max_i64(1, t->shape[1]), element_stride(t, 1))};
+}
+
+static matrix transposed_matrix_of(const convc_tensor *t) { return transpose(matrix_of(t)); }
+
+/* C = A @ B, summed over k, for operands already checked. */
+static gemm_job product(matrix a, matrix b, int64_t k, const convc_tensor *c) {
+    gemm_job job = {.dtype = c->dtype, .groups = 1, .a = a, .b = b, .c = c->data};
+    matrix out = matrix_of(c);
+    job.m = c->shape[0];
+    job.n = c->shape[1];
+    job.k = k;
+    job.c_rows = out.rows;
+    job.c_cols = out.cols;
+    return job;
+}
+
+convc_status convc_fill_zero(const convc_tensor *t) {
+    /* Odometer over all axes; rows of a dense last axis at once. */
+    int64_t at[CONVC_MAX_NDIM] = {0}, item = convc_itemsize(t->dtype);
+    if (convc_size(t) == 0) return CONVC_OK;
+    int last = t->ndim - 1, dense = t->strides[last] == item;
+    for (;;) {
+        char *row = t->data;
+        for (int i = 0; i < last; i++) row += at[i] * t->strides[i];
+        if (dense) memset(row, 0, (size_t)(t->shape[last] * item));
+        else
+            for (int64_t j = 0; j < t->shape[last]; j++) memset(row + j * t->strides[last], 0, (size_t)item);
+        int i = last - 1;
+        while (i >= 0 && ++at[i] == t->shape[i]) at[i--] = 0;
+        if (i < 0) return CONVC_OK;
+    }
+}
+
+convc_status convc_contiguous(const convc_tensor *vector, const void **data, void **copy) {
+    *data = *copy = NULL;
+    if (!vector) return CONVC_OK;
+    int64_t item = convc_itemsize(vector->dtype), count = vector->shape[0];
+    *data = vector->data;
+    if (vector->strides[0] == item || count == 1) return CONVC_OK;
+    char *to = *copy = malloc((size_t)(count * item));
+    if (!to) return convc_fail(CONVC_NO_MEMORY, "no memory for a copy of the bias");
+    for (int64_t i = 0; i < count; i++)
+        memcpy(to + i * item, (const char *)vector->data + i * vector->strides[0], (size_t)item);
+    *data = to;
+    return CONVC_OK;
+}
+
+static convc_status check_product(const convc_tensor *a, const char *a_name, const convc_tensor *b, const char *b_name,
+                                  const convc_tensor *c, const char *c_name) {
+    TRY(convc_check_dtype(b, b_name, a, a_name));
+    TRY(convc_check_dtype(c, c_name, a, a_name));
+    TRY(convc_check_disjoint(c, c_name, a, a_name));
+    return convc_check_disjoint(c, c_name, b, b_name);
+}
+
+convc_status convc_gemm(const convc_tensor *a, const convc_tensor *b, int accumulate, const convc_tensor *c) {
+    TRY(convc_check_any(a, "a", 2, 2));
+    TRY(convc_check_any(b, "b", 2, 2));
+    TRY(convc_check_any(c, "out", 2, 2));
+    if (a->shape[1] != b->shape[0])
+        return convc_fail(CONVC_INVALID_VALUE, "a (%lld, %lld) and b (%lld, %lld) must agree in the inner dimension",
+                          (long long)a->shape[0], (long long)a->shape[1], (long long)b->shape[0], (long long)b->shape[1]);
+    const int64_t shape[2] = {a->shape[0], b->shape[1]};
+    TRY(convc_check_shape(c, "out", shape, 2));
+    if (convc_size(c) == 0) return CONVC_OK;
+    TRY(convc_check_output(c, "out", 2, 2));
+    TRY(check_product(a, "a", b, "b", c, "out"));
+    gemm_job job = product(matrix_of(a), matrix_of(b), a->shape[1], c);
+    job.accumulate = accumulate;
+    return run_better_orientation(&job);
+}
+
+/* ---- fully connected ---- */
+
+convc_status convc_linear_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
+                                  convc_activation activation, const convc_tensor *y) {
+    TRY(convc_check_any(x, "x", 2, 2));
+    TRY(convc_check_any(w, "weight", 2, 2));
+    TRY(convc_check_output(y, "out", 2, 2));
+    if (w->shape[1] != x->shape[1])
+        return convc_fail(CONVC_INVALID_VALUE, "weight must have %lld input features, as x has; got %lld", (long long)x->shape[1],
+                          (long long)w->shape[1]);
+    const int64_t shape[2] = {x->shape[0], w->shape[0]};
+    TRY(convc_check_shape(y, "out", shape, 2));
+    TRY(check_product(x, "x", w, "weight", y, "out"));
+    if (bias) {
+        TRY(convc_check_tensor(bias, "bias", 1, 1));
+        TRY(convc_check_shape(bias, "bias", &w->shape[0], 1));
+        TRY(convc_check_dtype(bias, "bias", x, "x"));
+        TRY(convc_check_disjoint(y, "out", bias, "bias"));
+    }
+    if (x->shape[0] == 0) return CONVC_OK;
+    void *copy = NULL;
+    gemm_job job = product(matrix_of(x), transposed_matrix_of(w), x->shape[1], y);
+    job.activation = activation;
+    TRY(convc_contiguous(bias, &job.col_bias, &copy));
+    convc_status status = run_better_orientation(&job);
+    free(copy);
+    return status;
+}
+
+convc_status convc_linear_backward_data(const convc_tensor *grad_y, const convc_tensor *w, const convc_tensor *grad_x) {
+    TRY(convc_check_tensor(grad_y, "grad", 2, 2));
+    TRY(convc_check_any(w, "weight", 2, 2));
+    TRY(convc_check_any(grad_x, "grad_x", 2, 2));
+    const int64_t w_shape[2] = {grad_y->shape[1], w->shape[1]}, x_shape[2] = {grad_y->shape[0], w->shape[1]};
+    TRY(convc_check_shape(w, "weight", w_shape, 2));
+    TRY(convc_check_shape(grad_x, "grad_x", x_shape, 2));
+    if (convc_size(grad_x) == 0) return CONVC_OK;
+    TRY(convc_check_tensor(w, "weight", 2, 2));
+    TRY(convc_check_output(grad_x, "grad_x", 2, 2));
+    TRY(check_product(grad_y, "grad", w, "weight", grad_x, "grad_x"));
+    gemm_job job = product(matrix_of(grad_y), matrix_of(w), w->shape[0], grad_x);
+    return run_better_orientation(&job);
+}
+
+convc_status convc_linear_backward_weight(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_w) {
+    TRY(convc_check_tensor(grad_y, "grad", 2, 2));
+    TRY(convc_check_any(x, "x", 2, 2));
+    TRY(convc_check_any(grad_w, "grad_weight", 2, 2));
+    const int64_t x_shape[2] = {grad_y->shape[0], x->shape[1]}, w_shape[2] = {grad_y->shape[1], x->shape[1]};
+    TRY(convc_check_shape(x, "x", x_shape, 2));
+    TRY(convc_check_shape(grad_w, "grad_weight", w_shape, 2));
+    if (convc_size(grad_w) == 0) return CONVC_OK;
+    TRY(convc_check_output(grad_w, "grad_weight", 2, 2));
+    TRY(check_product(grad_y, "grad", x, "x", grad_w, "grad_weight"));
+    if (grad_y->shape[0] == 0) return convc_fill_zero(grad_w);
+    gemm_job job = product(transposed_matrix_of(grad_y), matrix_of(x), x->shape[0], grad_w);
+    return run_better_orientation(&job);
+}

@@ -1,0 +1,165 @@
+/* Internal types of the C core: axes, matrices, GEMM jobs and the kernel table. No ISA and no Python in here.
+ *
+ * One dimension vocabulary everywhere: n batch, c in-channels, k out-channels, h w image, r s kernel, oh ow output, g groups;
+ * in matrix terms m n k, with blocks mr nr kc. Images and kernels are always handled as 3-D (d, h, w). */
+#ifndef CONVC_IMPL_H
+#define CONVC_IMPL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "convc.h"
+
+/* ---- errors and checks (shape.c) ---- */
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 2, 3)))
+#endif
+convc_status convc_fail(convc_status status, const char *format, ...);
+
+#define TRY(call)                                  \
+    do {                                           \
+        convc_status try_status = (call);          \
+        if (try_status != CONVC_OK) return try_status; \
+    } while (0)
+
+static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* A tensor of any dtype with a rank between the bounds, countable bytes and aligned element strides. */
+convc_status convc_check_any(const convc_tensor *t, const char *name, int min_ndim, int max_ndim);
+/* A real tensor with a rank between the bounds, positive extents (axis 0 may be empty) and aligned element strides. */
+convc_status convc_check_tensor(const convc_tensor *t, const char *name, int min_ndim, int max_ndim);
+/* The same for a tensor that is written: moreover its elements must be distinct. */
+convc_status convc_check_output(const convc_tensor *t, const char *name, int min_ndim, int max_ndim);
+convc_status convc_check_disjoint(const convc_tensor *out, const char *out_name, const convc_tensor *in, const char *in_name);
+convc_status convc_check_dtype(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name);
+convc_status convc_check_shape(const convc_tensor *t, const char *name, const int64_t *shape, int ndim);
+int64_t convc_size(const convc_tensor *t);
+int64_t convc_itemsize(convc_dtype dtype);
+static inline int64_t element_stride(const convc_tensor *t, int axis) { return t->strides[axis] / convc_itemsize(t->dtype); }
+
+convc_status convc_fill_zero(const convc_tensor *t);
+/* The elements of a vector one after another: where they are, or in a copy that the caller frees. NULL stays NULL. */
+convc_status convc_contiguous(const convc_tensor *vector, const void **data, void **copy);
+
+/* ---- threads (threads.c) ---- */
+
+typedef void (*convc_task)(const void *context, int64_t task, void *workspace);
+/* Runs tasks 0..count-1, each once, on as many threads as `flops` of work in all are worth; each thread has its own
+ * `workspace` bytes, 64-byte aligned. Fails before any task runs if there is no memory. */
+convc_status convc_parallel(convc_task run, const void *context, int64_t count, double flops, size_t workspace);
+/* The threads that work of this size would get. */
+int convc_threads_for(double flops);
+
+/* ---- axes and matrices ---- */
+
+/* An index written in four mixed-radix digits, the last fastest; its address is sum(digit * stride), in elements. */
+typedef struct axis {
+    int64_t size[4], stride[4];
+} axis;
+
+static inline int64_t axis_length(const axis *a) { return a->size[0] * a->size[1] * a->size[2] * a->size[3]; }
+
+static inline void axis_digits(const axis *a, int64_t index, int64_t digit[4]) {
+    for (int i = 3; i > 0; i--) {
+        digit[i] = index % a->size[i];
+        index /= a->size[i];
+    }
+    digit[0] = index;
+}
+
+static inline int64_t axis_offset(const axis *a, int64_t index) {
+    int64_t digit[4];
+    axis_digits(a, index, digit);
+    return digit[0] * a->stride[0] + digit[1] * a->stride[1] + digit[2] * a->stride[2] + digit[3] * a->stride[3];
+}
+
+static inline axis axis_plain(int64_t size, int64_t stride) { return (axis){{1, 1, 1, size}, {0, 0, 0, stride}}; }
+
+/* The same addresses in as few digits as possible. */
+axis axis_collapse(axis a);
+
+/* Which elements of an im2col matrix lie inside the image. Position o and tap t of spatial dimension i meet at the coordinate
+ * o * step[i] + t * dilation[i] - pad[i], an element only if 0 <= coordinate < extent[i]. */
+typedef struct window {
+    int64_t step[3], dilation[3], pad[3], extent[3];
+} window;
+
+/* A matrix that packing reads in place: a strided array, or the columns of an image, which are never stored.
+ * With a window, one axis has digits (n, od, oh, ow) and the other (kd, r, s, c), and elements outside the image are zero. */
+typedef struct matrix {
+    const void *data; /* address of element (0, 0); before the image by its padding */
+    axis rows, cols;
+    const window *window; /* NULL: every element exists */
+    int taps_on_rows;
+} matrix;
+
+/* ---- GEMM (gemm.c) ---- */
+
+/* C (m, n) = A (m, k) @ B (k, n), `groups` times over. Operands are packed in panels as the loops need them, or were packed
+ * whole beforehand (packed_a, packed_b). The last block of k adds the bias and applies the activation. */
+typedef struct gemm_job {
+    convc_dtype dtype;
+    int64_t m, n, k, groups;
+    matrix a, b;
+    const void *packed_a, *packed_b;
+    void *c;
+    axis c_rows, c_cols;
+    const void *row_bias, *col_bias; /* contiguous, all groups one after another */
+    int accumulate;
+    convc_activation activation;
+    int64_t a_group, b_group, c_group; /* from group to group, in elements */
+
+    /* Set by convc_gemm_prepare: register panels along m and n, how many tasks share them out, and into how many parts of k a
+     * long reduction is split, each of which sums to a matrix of its own in `parts`. */
+    const struct convc_kernels *kernels;
+    int64_t m_panels, n_panels, m_tasks, n_tasks, splits;
+    void *parts;
+} gemm_job;
+
+/* Fills the job's last part; comes first. */
+void convc_gemm_prepare(gemm_job *job);
+convc_status convc_gemm_run(gemm_job *job);
+/* Elements of all groups of A or B packed whole, and the packing itself. */
+int64_t convc_packed_a_size(const gemm_job *job);
+int64_t convc_packed_b_size(const gemm_job *job);
+convc_status convc_pack_a(const gemm_job *job, void *packed);
+convc_status convc_pack_b(const gemm_job *job, void *packed);
+
+/* ---- the kernel table (dispatch.c), one a dtype and ISA ---- */
+
+struct conv; /* conv.h */
+
+typedef struct convc_kernels {
+    int mr, nr, kc, lda;        /* register block, depth of a packed panel, row length of a packed A panel */
+    int block_rows, block_cols; /* at most this much of C is gathered, this much of B packed, a task */
+    size_t gemm_workspace;      /* bytes */
+    void (*gemm_task)(const gemm_job *job, int64_t task, void *workspace);
+    /* Adds up the parts of one row of one group and stores the sum. */
+    void (*sum_parts)(const gemm_job *job, int64_t task);
+    void (*pack_a_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed);
+    void (*pack_b_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed);
+    /* Rows i0..i1, columns j0..j1 of a matrix to dst, row-major; writes whole vectors, at most max_cols columns. */
+    void (*copy_block)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, void *dst, int64_t ld);
+    int copy_cols;
+    /* The reverse for a job's C: src, row-major, to rows m0..m1 and columns n0..n1 of c along the job's axes. */
+    void (*store_block)(const gemm_job *job, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *src, int64_t ld, void *c);
+    /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */
+    void (*col2im_plane)(const struct conv *c, const void *cols, const axis *rows, int64_t stride_l, void *plane);
+} convc_kernels;
+
+const convc_kernels *convc_kernels_for(convc_dtype dtype);
+
+/* Item i of `extent` items shared out in `parts` parts whose sizes differ by at most one. */
+static inline int64_t split_point(int64_t extent, int64_t parts, int64_t i) {
+    return extent / parts * i + min_i64(extent % parts, i);
+}
+/* The end of the part that starts at m. */
+static inline int64_t panel_end(int64_t m_all, int64_t panels, int64_t m) {
+    int64_t big = m_all / panels + 1, big_rows = m_all % panels * big;
+    return m < big_rows ? m + big : m + big - 1;
+}
+
+#endif

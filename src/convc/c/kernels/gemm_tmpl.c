@@ -1,0 +1,276 @@
+/* The GEMM kernel: C (m, n) = A (m, k) @ B (k, n), blocked so that the packed block of B stays in L2 and one panel of A in L1.
+ * A packed: panels of at most MR rows, row-major with leading dimension LDA; a constant stride lets the register block reach all
+ * rows from one pointer. B packed: panels of NR columns, row-major (k, NR), zero beyond the last column. */
+
+#undef MR
+#undef NV
+#undef NR
+#undef KC
+#undef LDA
+
+/* The register block: MR x NV accumulators, NV vectors of B and a broadcast of A must fit the ISA's registers. */
+#if defined(VEC_AVX512)
+#define MR 14
+#define NV 2
+#elif defined(VEC_AVX2)
+#define MR 6
+#define NV 2
+#elif defined(VEC_NEON)
+#define MR 8
+#define NV 3
+#elif defined(VEC_SSE2)
+#define MR 6
+#define NV 2
+#else
+#define MR 4
+#define NV 4
+#endif
+#define NR (NV * VL)
+
+/* One panel of A and one of B, both KC deep, share a 48 KiB L1. LDA is an odd number of cache lines. */
+#if F64
+#define KC 192
+#define LDA 200
+#else
+#define KC 256
+#define LDA 272
+#endif
+#define BLOCK_COLS (F64 ? 224 : 448) /* of the packed block of B: with KC rows, less than half of a 1 MiB L2 */
+#define BLOCK_ROWS 252               /* of a block of C that is gathered in the workspace */
+
+typedef struct FN(tail) {
+    const real *row_bias, *col_bias; /* of this tile, or NULL */
+    int accumulate, relu;
+} FN(tail);
+
+/* c (mr, nv * VL) = a (mr, kc) @ b (kc, NR), then the tail. mr and nv are constants wherever this is inlined. */
+static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, int64_t kc, const real *restrict a,
+                                          const real *restrict b, real *restrict c, int64_t ldc, const FN(tail) * tail) {
+    vec acc[MR][NV];
+    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vzero();
+    for (int64_t k = 0; k < kc; k++) {
+        vec bk[NV];
+        UNROLL for (int v = 0; v < nv; v++) bk[v] = vload(b + v * VL);
+        UNROLL for (int i = 0; i < mr; i++) {
+            vec ai = vset1(a[i * LDA]);
+            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vfma(ai, bk[v], acc[i][v]);
+        }
+        a++;
+        b += NR;
+    }
+    if (tail->accumulate)
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vadd(vload(c + i * ldc + v * VL), acc[i][v]);
+    if (tail->row_bias)
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vadd(acc[i][v], vset1(tail->row_bias[i]));
+    if (tail->col_bias)
+        UNROLL for (int i = 0; i < mr; i++)
+            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vadd(acc[i][v], vload(tail->col_bias + v * VL));
+    if (tail->relu)
+        UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vmax_or_second(vzero(), acc[i][v]);
+    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) vstore(c + i * ldc + v * VL, acc[i][v]);
+}
+
+#define TILE_CASE(mr, nv)                                               \
+    case mr:                                                            \
+        if (mr <= MR) FN(tile)(mr <= MR ? mr : 1, nv, kc, a, b, c, ldc, tail); \
+        break;
+#define TILE_HEIGHTS(nv)                                                                                              \
+    switch (mr) {                                                                                                     \
+        TILE_CASE(1, nv) TILE_CASE(2, nv) TILE_CASE(3, nv) TILE_CASE(4, nv) TILE_CASE(5, nv) TILE_CASE(6, nv)         \
+        TILE_CASE(7, nv) TILE_CASE(8, nv) TILE_CASE(9, nv) TILE_CASE(10, nv) TILE_CASE(11, nv) TILE_CASE(12, nv)      \
+        TILE_CASE(13, nv) TILE_CASE(14, nv)                                                                           \
+    default: break;                                                                                                   \
+    }
+
+/* Every height up to MR, at full and at half width, has a register block of its own. */
+static void FN(tile_full)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
+    TILE_HEIGHTS(NV)
+}
+
+static void FN(tile_narrow)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc,
+                            const FN(tail) * tail) {
+    TILE_HEIGHTS(1)
+}
+
+/* ---- blocks ---- */
+
+/* The part of a job that one task computes. */
+typedef struct FN(block) {
+    const gemm_job *job;
+    int64_t group, m0, m1, n0, n1; /* ends exclusive */
+    int64_t k0, k1;                /* all of k, or one split of it */
+    real *c;                       /* element (m0, n0): of the output, or of a block gathered in the workspace */
+    int64_t ldc;
+    real *b, *a_panel, *col_bias;
+} FN(block);
+
+static matrix FN(group_of)(const matrix *a, int64_t offset) {
+    matrix moved = *a;
+    moved.data = (const real *)a->data + offset;
+    return moved;
+}
+
+static void FN(pack_b_panels)(const FN(block) * t, int64_t k0, int64_t k1) {
+    matrix b = FN(group_of)(&t->job->b, t->group * t->job->b_group);
+    for (int64_t n = t->n0; n < t->n1; n += NR)
+        FN(copy_block)(&b, k0, k1, n, min_i64(n + NR, t->n1), t->b + (n - t->n0) * (k1 - k0), NR);
+}
+
+/* All tiles of one A panel: rows m..m + mr of C, k0..k1 deep. The first block of k starts C, the last one ends it. */
+static void FN(row_of_tiles)(const FN(block) * t, int64_t m, int64_t mr, int64_t k0, int64_t k1, const real *a) {
+    const gemm_job *job = t->job;
+    int last = k1 == t->k1;
+    FN(tail) tail = {.accumulate = job->accumulate || k0 > t->k0, .relu = last && job->activation == CONVC_RELU};
+    if (last && job->row_bias) tail.row_bias = (const real *)job->row_bias + t->group * job->m + m;
+    for (int64_t n = t->n0; n < t->n1; n += NR) {
+        int64_t width = min_i64(NR, t->n1 - n);
+        const real *b = job->packed_b ? (const real *)job->packed_b + (t->group * job->n_panels * NR + n) * job->k + k0 * NR
+                                      : t->b + (n - t->n0) * (k1 - k0);
+        real *c = t->c + (m - t->m0) * t->ldc + n - t->n0;
+        if (last && job->col_bias) tail.col_bias = t->col_bias + n - t->n0;
+        if (width == NR) {
+            FN(tile_full)(mr, k1 - k0, a, b, c, t->ldc, &tail);
+            continue;
+        }
+        real edge[MR * NR];
+        if (tail.accumulate)
+            for (int64_t i = 0; i < mr; i++) {
+                FN(zero_run)(edge + i * NR + width, NR - width);
+                FN(copy_run)(edge + i * NR, c + i * t->ldc, width, 1);
+            }
+        (width <= VL ? FN(tile_narrow) : FN(tile_full))(mr, k1 - k0, a, b, edge, NR, &tail);
+        for (int64_t i = 0; i < mr; i++) FN(copy_run)(c + i * t->ldc, edge + i * NR, width, 1);
+    }
+}
+
+static void FN(multiply_block)(const FN(block) * t) {
+    const gemm_job *job = t->job;
+    matrix a = FN(group_of)(&job->a, t->group * job->a_group);
+    int64_t k_blocks = max_i64(1, ceil_div(t->k1 - t->k0, KC)); /* an empty sum is zero */
+    for (int64_t kb = 0; kb < k_blocks; kb++) {
+        int64_t k0 = t->k0 + split_point(t->k1 - t->k0, k_blocks, kb), k1 = t->k0 + split_point(t->k1 - t->k0, k_blocks, kb + 1);
+        if (!job->packed_b) FN(pack_b_panels)(t, k0, k1);
+        for (int64_t m = t->m0, next; m < t->m1; m = next) {
+            next = panel_end(job->m, job->m_panels, m);
+            const real *panel = t->a_panel;
+            if (job->packed_a) panel = (const real *)job->packed_a + ((t->group * k_blocks + kb) * job->m + m) * LDA;
+            else FN(copy_block)(&a, m, next, k0, k1, t->a_panel, LDA);
+            FN(row_of_tiles)(t, m, next - m, k0, k1, panel);
+        }
+    }
+}
+
+/* ---- the block of C where the output's rows or columns are not plain: gathered, multiplied, put back ---- */
+
+static void FN(move_block)(const FN(block) * t, real *c, int store) {
+    const gemm_job *job = t->job;
+    int64_t row[4];
+    axis_digits(&job->c_rows, t->m0, row);
+    for (int64_t i = t->m0; i < t->m1; i++, FN(advance)(&job->c_rows, row)) {
+        real *line = c + FN(address)(&job->c_rows, row), *mine = t->c + (i - t->m0) * t->ldc;
+        int64_t col[4], stride = job->c_cols.stride[3];
+        axis_digits(&job->c_cols, t->n0, col);
+        for (int64_t j = t->n0; j < t->n1;) {
+            int64_t run = min_i64(t->n1 - j, job->c_cols.size[3] - col[3]);
+            real *out = line + FN(address)(&job->c_cols, col);
+            if (!store) FN(copy_run)(mine, out, run, stride);
+            else if (stride == 1) FN(copy_run)(out, mine, run, 1);
+            else
+                for (int64_t x = 0; x < run; x++) out[x * stride] = mine[x];
+            j += run;
+            mine += run;
+            col[3] += run - 1;
+            FN(advance)(&job->c_cols, col);
+        }
+    }
+}
+
+static void FN(store_block)(const gemm_job *job, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *src, int64_t ld, void *c) {
+    FN(block) t = {.job = job, .m0 = m0, .m1 = m1, .n0 = n0, .n1 = n1, .c = src, .ldc = ld};
+    FN(move_block)(&t, c, 1);
+}
+
+static int FN(is_direct)(const FN(block) * t) {
+    const gemm_job *job = t->job;
+    int64_t row[4], col[4];
+    axis_digits(&job->c_rows, t->m0, row);
+    axis_digits(&job->c_cols, t->n0, col);
+    return job->c_cols.stride[3] == 1 && col[3] + t->n1 - t->n0 <= job->c_cols.size[3] &&
+           row[3] + t->m1 - t->m0 <= job->c_rows.size[3];
+}
+
+/* ---- the parts of a reduction that was split, (groups, splits, m, n) ---- */
+
+static real *FN(part)(const gemm_job *job, int64_t group, int64_t split, int64_t row) {
+    return (real *)job->parts + ((group * job->splits + split) * job->m + row) * job->n;
+}
+
+/* Pairwise and in a fixed order, so that the sum does not depend on who computed the parts. */
+static void FN(sum_parts)(const gemm_job *job, int64_t task) {
+    int64_t row = task % job->m, group = task / job->m;
+    for (int64_t step = 1; step < job->splits; step *= 2)
+        for (int64_t s = 0; s + step < job->splits; s += 2 * step) {
+            real *a = FN(part)(job, group, s, row), *b = FN(part)(job, group, s + step, row);
+            for (int64_t j = 0; j < job->n; j++) a[j] += b[j];
+        }
+    FN(block) t = {.job = job, .m0 = row, .m1 = row + 1, .n1 = job->n, .c = FN(part)(job, group, 0, row)};
+    FN(move_block)(&t, (real *)job->c + group * job->c_group, 1);
+}
+
+/* ---- a task ---- */
+
+static void FN(gemm_task)(const gemm_job *job, int64_t task, void *workspace) {
+    int64_t mt = task % job->m_tasks, nt = task / job->m_tasks % job->n_tasks;
+    int64_t split = task / job->m_tasks / job->n_tasks % job->splits;
+    FN(block) t = {.job = job, .group = task / job->m_tasks / job->n_tasks / job->splits};
+    t.k0 = split_point(job->k, job->splits, split);
+    t.k1 = split_point(job->k, job->splits, split + 1);
+    t.m0 = split_point(job->m, job->m_panels, split_point(job->m_panels, job->m_tasks, mt));
+    t.m1 = split_point(job->m, job->m_panels, split_point(job->m_panels, job->m_tasks, mt + 1));
+    t.n0 = split_point(job->n_panels, job->n_tasks, nt) * NR;
+    t.n1 = min_i64(split_point(job->n_panels, job->n_tasks, nt + 1) * NR, job->n);
+
+    real *gathered = workspace;
+    t.b = gathered + BLOCK_ROWS * BLOCK_COLS;
+    t.a_panel = t.b + KC * BLOCK_COLS;
+    t.col_bias = t.a_panel + MR * LDA;
+    if (job->col_bias) {
+        FN(copy_run)(t.col_bias, (const real *)job->col_bias + t.group * job->n + t.n0, t.n1 - t.n0, 1);
+        FN(zero_run)(t.col_bias + t.n1 - t.n0, NR);
+    }
+    real *c = (real *)job->c + t.group * job->c_group;
+    int direct = job->splits > 1 || FN(is_direct)(&t);
+    if (job->splits > 1) {
+        t.c = FN(part)(job, t.group, split, t.m0) + t.n0;
+        t.ldc = job->n;
+    } else if (direct) {
+        t.c = c + axis_offset(&job->c_rows, t.m0) + axis_offset(&job->c_cols, t.n0);
+        t.ldc = job->c_rows.stride[3];
+    } else {
+        t.c = gathered;
+        t.ldc = BLOCK_COLS;
+        if (job->accumulate) FN(move_block)(&t, c, 0);
+    }
+    FN(multiply_block)(&t);
+    if (!direct) FN(move_block)(&t, c, 1);
+}
+
+/* ---- packing beforehand ---- */
+
+static void FN(pack_a_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed) {
+    matrix a = FN(group_of)(&job->a, group * job->a_group);
+    int64_t m = split_point(job->m, job->m_panels, panel), end = split_point(job->m, job->m_panels, panel + 1);
+    int64_t k_blocks = ceil_div(job->k, KC);
+    for (int64_t kb = 0; kb < k_blocks; kb++)
+        FN(copy_block)(&a, m, end, split_point(job->k, k_blocks, kb), split_point(job->k, k_blocks, kb + 1),
+                       (real *)packed + ((group * k_blocks + kb) * job->m + m) * LDA, LDA);
+}
+
+static void FN(pack_b_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed) {
+    matrix b = FN(group_of)(&job->b, group * job->b_group);
+    int64_t n = panel * NR;
+    FN(copy_block)(&b, 0, job->k, n, min_i64(n + NR, job->n),
+                   (real *)packed + (group * job->n_panels * NR + n) * job->k, NR);
+}

@@ -1,0 +1,43 @@
+/* Every kernel for one dtype, then its table. Included twice, with F64 as 0 and as 1, by each isa_*.c file. */
+#include "../dtype.h"
+#include "../vec.h"
+
+#ifndef CONVC_TEMPLATES_ONCE
+#define CONVC_TEMPLATES_ONCE
+#if defined(__GNUC__)
+#define ALWAYS_INLINE __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE __forceinline
+#endif
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define UNROLL
+#endif
+/* How pack_tmpl.c fills one vector of a packed row. */
+enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE };
+#endif
+
+#include "pack_tmpl.c"
+#include "gemm_tmpl.c"
+#include "im2col_tmpl.c"
+
+static const convc_kernels FN(table) = {
+    .mr = MR,
+    .nr = NR,
+    .kc = KC,
+    .lda = LDA,
+    .block_rows = BLOCK_ROWS,
+    .block_cols = BLOCK_COLS,
+    .gemm_workspace = sizeof(real) * (BLOCK_ROWS * BLOCK_COLS + KC * BLOCK_COLS + MR * LDA + BLOCK_COLS + NR),
+    .gemm_task = FN(gemm_task),
+    .sum_parts = FN(sum_parts),
+    .pack_a_panel = FN(pack_a_panel),
+    .pack_b_panel = FN(pack_b_panel),
+    .copy_block = FN(copy_block),
+    .copy_cols = MAX_COLS,
+    .store_block = FN(store_block),
+    .col2im_plane = FN(col2im_plane),
+};

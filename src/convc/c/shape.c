@@ -1,0 +1,279 @@
+/* The only place where sizes are checked and computed. Sizes arrive as raw int64 and may be anything; every product and sum here is
+ * checked, so that what passes can be used without fear everywhere else. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "impl.h"
+
+#define MAX_BYTES ((int64_t)1 << 62)
+
+#if defined(_MSC_VER)
+#define THREAD_LOCAL __declspec(thread)
+#else
+#define THREAD_LOCAL _Thread_local
+#endif
+
+static THREAD_LOCAL char last_error[512];
+
+const char *convc_last_error(void) { return last_error; }
+
+convc_status convc_fail(convc_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(last_error, sizeof last_error, format, args);
+    va_end(args);
+    return status;
+}
+
+#define INVALID(...) convc_fail(CONVC_INVALID_VALUE, __VA_ARGS__)
+typedef long long ll;
+
+/* a * b and a + b of numbers that are not negative; -1 stands for "too large" and stays so. */
+static int64_t times(int64_t a, int64_t b) {
+    if (a < 0 || b < 0) return -1;
+    return b != 0 && a > MAX_BYTES / b ? -1 : a * b;
+}
+
+static int64_t plus(int64_t a, int64_t b) { return a < 0 || b < 0 || a > MAX_BYTES - b ? -1 : a + b; }
+
+static const char *describe(const int64_t *shape, int ndim, char *text, size_t size) {
+    size_t at = 0;
+    text[0] = 0;
+    for (int i = 0; i < ndim && at < size; i++)
+        at += (size_t)snprintf(text + at, size - at, "%s%lld", i ? ", " : "", (ll)shape[i]);
+    return text;
+}
+
+#define TEXT 128
+
+int64_t convc_itemsize(convc_dtype dtype) { return dtype == CONVC_F32 ? 4 : 8; }
+
+int64_t convc_size(const convc_tensor *t) {
+    int64_t size = 1;
+    for (int i = 0; i < t->ndim; i++) size *= t->shape[i];
+    return size;
+}
+
+/* ---- tensors ---- */
+
+convc_status convc_check_any(const convc_tensor *t, const char *name, int min_ndim, int max_ndim) {
+    if (!t) return INVALID("%s is missing", name);
+    if (t->ndim < min_ndim || t->ndim > max_ndim) {
+        if (min_ndim == max_ndim) return INVALID("%s must have %d dimensions, got %d", name, min_ndim, t->ndim);
+        return INVALID("%s must have %d to %d dimensions, got %d", name, min_ndim, max_ndim, t->ndim);
+    }
+    int64_t item = convc_itemsize(t->dtype), bytes = item;
+    for (int i = 0; i < t->ndim; i++) {
+        if (t->shape[i] < 0) return INVALID("%s has a negative extent, %lld in dimension %d", name, (ll)t->shape[i], i);
+        bytes = times(bytes, t->shape[i] ? t->shape[i] : 1);
+        if (bytes < 0) return INVALID("%s is too large", name);
+    }
+    if (convc_size(t) == 0) return CONVC_OK;
+    if (!t->data) return INVALID("%s has no data", name);
+    for (int i = 0; i < t->ndim; i++)
+        if (t->shape[i] > 1 && t->strides[i] % item)
+            return INVALID("%s must have strides that are multiples of %lld bytes, got %lld in dimension %d", name, (ll)item,
+                           (ll)t->strides[i], i);
+    if ((uintptr_t)t->data % (uintptr_t)item) return INVALID("%s is not aligned to its elements", name);
+    return CONVC_OK;
+}
+
+convc_status convc_check_tensor(const convc_tensor *t, const char *name, int min_ndim, int max_ndim) {
+    TRY(convc_check_any(t, name, min_ndim, max_ndim));
+    if (t->dtype != CONVC_F32 && t->dtype != CONVC_F64)
+        return convc_fail(CONVC_INVALID_TYPE, "%s must be float32 or float64", name);
+    for (int i = 1; i < t->ndim; i++)
+        if (t->shape[i] == 0) {
+            char text[TEXT];
+            return INVALID("%s must not be empty except along its first axis, got shape (%s)", name,
+                           describe(t->shape, t->ndim, text, TEXT));
+        }
+    return CONVC_OK;
+}
+
+/* Sorted by stride, each axis must step over all that lies within the smaller ones. */
+static int self_overlaps(const convc_tensor *t) {
+    int order[CONVC_MAX_NDIM], axes = 0;
+    for (int i = 0; i < t->ndim; i++)
+        if (t->shape[i] > 1) order[axes++] = i;
+    for (int i = 1; i < axes; i++)
+        for (int j = i; j > 0; j--) {
+            int64_t a = t->strides[order[j - 1]], b = t->strides[order[j]];
+            if ((a < 0 ? -a : a) <= (b < 0 ? -b : b)) break;
+            int swap = order[j];
+            order[j] = order[j - 1];
+            order[j - 1] = swap;
+        }
+    int64_t within = convc_itemsize(t->dtype);
+    for (int i = 0; i < axes; i++) {
+        int64_t stride = t->strides[order[i]];
+        if (stride < 0) stride = -stride;
+        if (stride < within) return 1;
+        within += stride * (t->shape[order[i]] - 1);
+    }
+    return 0;
+}
+
+convc_status convc_check_output(const convc_tensor *t, const char *name, int min_ndim, int max_ndim) {
+    TRY(convc_check_tensor(t, name, min_ndim, max_ndim));
+    if (convc_size(t) && self_overlaps(t)) return INVALID("%s must not overlap itself (it is a broadcast or sliding view)", name);
+    return CONVC_OK;
+}
+
+static void extent_in_memory(const convc_tensor *t, uintptr_t *first, uintptr_t *end) {
+    *first = *end = (uintptr_t)t->data;
+    for (int i = 0; i < t->ndim; i++) {
+        int64_t reach = (t->shape[i] - 1) * t->strides[i];
+        if (reach < 0) *first -= (uintptr_t)-reach;
+        else *end += (uintptr_t)reach;
+    }
+    *end += (uintptr_t)convc_itemsize(t->dtype);
+}
+
+convc_status convc_check_disjoint(const convc_tensor *out, const char *out_name, const convc_tensor *in, const char *in_name) {
+    if (!in || convc_size(in) == 0 || convc_size(out) == 0) return CONVC_OK;
+    uintptr_t a0, a1, b0, b1;
+    extent_in_memory(out, &a0, &a1);
+    extent_in_memory(in, &b0, &b1);
+    return a0 < b1 && b0 < a1 ? INVALID("%s must not overlap %s in memory", out_name, in_name) : CONVC_OK;
+}
+
+static const char *dtype_name(convc_dtype dtype) {
+    return dtype == CONVC_F32 ? "float32" : dtype == CONVC_F64 ? "float64" : "int64";
+}
+
+convc_status convc_check_dtype(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name) {
+    if (t->dtype == like->dtype) return CONVC_OK;
+    return convc_fail(CONVC_INVALID_TYPE, "%s must be %s as %s is, got %s", name, dtype_name(like->dtype), like_name,
+                      dtype_name(t->dtype));
+}
+
+convc_status convc_check_shape(const convc_tensor *t, const char *name, const int64_t *shape, int ndim) {
+    char want[TEXT], got[TEXT];
+    if (t->ndim == ndim && memcmp(t->shape, shape, (size_t)ndim * sizeof *shape) == 0) return CONVC_OK;
+    return INVALID("%s must have shape (%s), got (%s)", name, describe(shape, ndim, want, TEXT),
+                   describe(t->shape, t->ndim, got, TEXT));
+}
+
+/* ---- windows ---- */
+
+convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after) {
+    if (kernel < 1) return INVALID("kernel_size must be at least 1, got %lld", (ll)kernel);
+    if (dilation < 1) return INVALID("dilation must be at least 1, got %lld", (ll)dilation);
+    int64_t total = times(dilation, kernel - 1);
+    if (total < 0) return INVALID("dilation %lld with kernel size %lld is too large", (ll)dilation, (ll)kernel);
+    *before = total / 2;
+    *after = total - total / 2;
+    return CONVC_OK;
+}
+
+/* What a window does along one dimension. */
+typedef struct sweep {
+    int64_t extent, kernel, stride, dilation, before, after;
+    convc_fit fit;
+} sweep;
+
+/* Names the paddings and the extents nearby at which the stride fits. */
+static convc_status does_not_fit(const sweep *s, int dim, int64_t rest) {
+    int64_t more = s->stride - rest;
+    return INVALID("stride %lld does not fit spatial dimension %d: (%lld + %lld - %lld) / %lld + 1 is not whole; an input of %lld or "
+                   "%lld, or a total padding of %lld, would fit",
+                   (ll)s->stride, dim, (ll)s->extent, (ll)(s->before + s->after), (ll)(s->dilation * (s->kernel - 1) + 1),
+                   (ll)s->stride, (ll)(s->extent - rest), (ll)(s->extent + more), (ll)(s->before + s->after + more));
+}
+
+static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
+    if (s->extent < 1) return INVALID("input must have at least 1 element in spatial dimension %d, got %lld", dim, (ll)s->extent);
+    if (s->kernel < 1) return INVALID("kernel_size must be at least 1, got %lld in spatial dimension %d", (ll)s->kernel, dim);
+    if (s->stride < 1) return INVALID("stride must be at least 1, got %lld in spatial dimension %d", (ll)s->stride, dim);
+    if (s->dilation < 1) return INVALID("dilation must be at least 1, got %lld in spatial dimension %d", (ll)s->dilation, dim);
+    if (s->before < 0 || s->after < 0)
+        return INVALID("padding must not be negative, got (%lld, %lld) in spatial dimension %d", (ll)s->before, (ll)s->after, dim);
+    int64_t reach = plus(times(s->dilation, s->kernel - 1), 1);
+    int64_t padded = plus(s->extent, plus(s->before, s->after));
+    if (reach < 0)
+        return INVALID("kernel_size %lld with dilation %lld is too large in spatial dimension %d", (ll)s->kernel,
+                       (ll)s->dilation, dim);
+    if (padded < 0)
+        return INVALID("padding (%lld, %lld) is too large in spatial dimension %d", (ll)s->before, (ll)s->after, dim);
+    if (padded < reach)
+        return INVALID("kernel_size %lld (with dilation, %lld) is larger than the padded input, %lld in spatial dimension %d",
+                       (ll)s->kernel, (ll)reach, (ll)padded, dim);
+    int64_t way = padded - reach, rest = way % s->stride;
+    if (s->fit == CONVC_EXACT && rest) return does_not_fit(s, dim, rest);
+    *length = way / s->stride + 1;
+    /* A partial last window counts if it starts inside the input or its leading padding, as in PyTorch. */
+    if (s->fit == CONVC_CEIL && rest && *length < plus(s->extent, s->before) / s->stride + ((s->extent + s->before) % s->stride != 0))
+        ++*length;
+    return CONVC_OK;
+}
+
+static convc_status check_ndim(int ndim) {
+    return ndim >= 3 && ndim <= CONVC_MAX_NDIM ? CONVC_OK : INVALID("an image must have 3 to 5 dimensions, got %d", ndim);
+}
+
+static convc_status check_total(const int64_t *shape, int ndim) {
+    int64_t bytes = 8;
+    for (int i = 0; i < ndim; i++) bytes = times(bytes, shape[i]);
+    char text[TEXT];
+    return bytes >= 0 ? CONVC_OK : INVALID("the output would be too large: (%s)", describe(shape, ndim, text, TEXT));
+}
+
+convc_status convc_conv_output_shape(int ndim, const int64_t *x, const int64_t *w, const convc_conv_params *p, int64_t *y) {
+    TRY(check_ndim(ndim));
+    if (x[0] < 0) return INVALID("the batch must not be negative, got %lld", (ll)x[0]);
+    if (p->groups < 1) return INVALID("groups must be at least 1, got %lld", (ll)p->groups);
+    if (p->fit == CONVC_CEIL) return INVALID("fit must be floor or exact for a convolution, got ceil");
+    if (x[1] < 1) return INVALID("x must have at least 1 channel, got %lld", (ll)x[1]);
+    if (w[0] < 1 || w[1] < 1)
+        return INVALID("weight must have at least 1 channel each way, got %lld out and %lld in", (ll)w[0], (ll)w[1]);
+    if (x[1] % p->groups) return INVALID("groups %lld must divide the %lld channels of x", (ll)p->groups, (ll)x[1]);
+    if (w[0] % p->groups) return INVALID("groups %lld must divide the %lld output channels of weight", (ll)p->groups, (ll)w[0]);
+    if (w[1] != x[1] / p->groups)
+        return INVALID("weight must have %lld input channels a group, as x has %lld channels in %lld groups; got %lld",
+                       (ll)(x[1] / p->groups), (ll)x[1], (ll)p->groups, (ll)w[1]);
+    y[0] = x[0];
+    y[1] = w[0];
+    for (int i = 0; i < ndim - 2; i++) {
+        sweep s = {x[i + 2], w[i + 2], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], p->fit};
+        TRY(sweep_length(&s, i, &y[i + 2]));
+    }
+    return check_total(y, ndim);
+}
+
+convc_status convc_pool_output_shape(int ndim, const int64_t *x, const convc_pool_params *p, int64_t *y) {
+    TRY(check_ndim(ndim));
+    if (x[0] < 0) return INVALID("the batch must not be negative, got %lld", (ll)x[0]);
+    if (x[1] < 1) return INVALID("x must have at least 1 channel, got %lld", (ll)x[1]);
+    y[0] = x[0];
+    y[1] = x[1];
+    for (int i = 0; i < ndim - 2; i++) {
+        sweep s = {x[i + 2], p->kernel[i], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], p->fit};
+        TRY(sweep_length(&s, i, &y[i + 2]));
+        int64_t reach = s.dilation * (s.kernel - 1) + 1;
+        if (s.before > reach / 2 || s.after > reach / 2)
+            return INVALID("padding must be at most half of the window's %lld, got (%lld, %lld) in spatial dimension %d", (ll)reach,
+                           (ll)s.before, (ll)s.after, i);
+    }
+    return check_total(y, ndim);
+}
+
+convc_status convc_im2col_shape(int ndim, const int64_t *x, const int64_t *kernel, const convc_conv_params *p, int64_t *cols) {
+    int64_t w[CONVC_MAX_NDIM] = {1, 1}, y[CONVC_MAX_NDIM];
+    TRY(check_ndim(ndim));
+    w[1] = x[1];
+    for (int i = 0; i < ndim - 2; i++) w[i + 2] = kernel[i];
+    convc_conv_params plain = *p;
+    plain.groups = 1;
+    TRY(convc_conv_output_shape(ndim, x, w, &plain, y));
+    cols[0] = x[0];
+    cols[1] = x[1];
+    cols[2] = 1;
+    for (int i = 0; i < ndim - 2; i++) {
+        cols[1] = times(cols[1], kernel[i]);
+        cols[2] = times(cols[2], y[i + 2]);
+    }
+    if (cols[1] < 0 || cols[2] < 0) return INVALID("the columns would be too large");
+    return check_total(cols, 3);
+}

@@ -1,0 +1,216 @@
+/* The only OpenMP policy: how many threads, who runs what, and what happens after a fork. */
+#if !defined(_WIN32) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE
+#endif
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "impl.h"
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(_WIN32)
+#include <windows.h>
+#else
+#include <pthread.h>
+#include <unistd.h>
+#endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#define MAX_THREADS 256
+#define THREAD_FLOPS 5e5 /* a thread is woken for at least this much work */
+#define CHECK_SECONDS 0.1
+#define ALIGNMENT 64
+
+static atomic_int thread_count;  /* 0: not asked yet */
+static atomic_int forked;        /* a child of a process that ran threads: libgomp would wait for them forever */
+static atomic_int threads_ran;
+static int (*_Atomic interrupt_check)(void);
+
+/* ---- how many ---- */
+
+static int from_environment(const char *name) {
+    const char *text = getenv(name);
+    int n = text ? atoi(text) : 0;
+    return n > 0 ? n : 0;
+}
+
+/* CPUs that the cgroup's quota amounts to, or MAX_THREADS. */
+static int quota(void) {
+    long long limit = 0, period = 0;
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
+    if (f) {
+        if (fscanf(f, "%lld %lld", &limit, &period) != 2) limit = 0;
+        fclose(f);
+    } else {
+        if ((f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r"))) {
+            if (fscanf(f, "%lld", &limit) != 1) limit = 0;
+            fclose(f);
+        }
+        if ((f = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r"))) {
+            if (fscanf(f, "%lld", &period) != 1) period = 0;
+            fclose(f);
+        }
+    }
+    if (limit <= 0 || period <= 0) return MAX_THREADS;
+    return (int)max_i64(1, min_i64(MAX_THREADS, (limit + period - 1) / period));
+}
+
+static int usable_cpus(void) {
+#if defined(__linux__)
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+#if defined(_WIN32)
+    SYSTEM_INFO info;
+    GetSystemInfo(&info);
+    return (int)info.dwNumberOfProcessors;
+#else
+    return (int)sysconf(_SC_NPROCESSORS_ONLN);
+#endif
+}
+
+static int default_count(void) {
+    int n = from_environment("CONVC_NUM_THREADS");
+    if (!n) n = from_environment("OMP_NUM_THREADS");
+    if (!n) n = (int)min_i64(usable_cpus(), quota());
+    return (int)max_i64(1, min_i64(MAX_THREADS, n));
+}
+
+int convc_get_num_threads(void) {
+    int n = atomic_load(&thread_count);
+    if (n) return n;
+    int none = 0;
+    n = default_count();
+    return atomic_compare_exchange_strong(&thread_count, &none, n) ? n : none;
+}
+
+convc_status convc_set_num_threads(int64_t n) {
+    if (n < 1 || n > MAX_THREADS)
+        return convc_fail(CONVC_INVALID_VALUE, "n must be from 1 to %d threads, got %lld", MAX_THREADS, (long long)n);
+    atomic_store(&thread_count, (int)n);
+    return CONVC_OK;
+}
+
+int convc_threads_for(double flops) {
+#if defined(_OPENMP)
+    double worth = flops / THREAD_FLOPS;
+    int n = convc_get_num_threads();
+    if (atomic_load(&forked)) return 1;
+    return worth < 1 ? 1 : worth < n ? (int)worth : n;
+#else
+    (void)flops;
+    return 1;
+#endif
+}
+
+/* ---- workspaces: each calling thread keeps one block for itself and the team that it leads ---- */
+
+typedef struct block {
+    size_t size;
+    void *memory;
+} block;
+
+#if defined(_WIN32)
+static __declspec(thread) block kept;
+static block *kept_block(void) { return &kept; }
+#else
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void release(void *p) {
+    block *b = p;
+    free(b->memory);
+    free(b);
+}
+
+static void in_child(void) {
+    if (atomic_load(&threads_ran)) atomic_store(&forked, 1);
+}
+
+static void set_up(void) {
+    pthread_key_create(&key, release);
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+static block *kept_block(void) {
+    pthread_once(&once, set_up);
+    block *b = pthread_getspecific(key);
+    if (!b && (b = calloc(1, sizeof *b)) && pthread_setspecific(key, b)) {
+        free(b);
+        b = NULL;
+    }
+    return b;
+}
+#endif
+
+static char *workspace_of(size_t bytes) {
+    block *b = kept_block();
+    if (!b) return NULL;
+    if (b->size < bytes) {
+        free(b->memory);
+        b->memory = malloc(bytes + ALIGNMENT);
+        b->size = b->memory ? bytes : 0;
+        if (!b->memory) return NULL;
+    }
+    return (char *)(((uintptr_t)b->memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+}
+
+/* ---- running ---- */
+
+void convc_set_interrupt_check(int (*check)(void)) { atomic_store(&interrupt_check, check); }
+
+static double now(void) {
+    struct timespec t;
+    timespec_get(&t, TIME_UTC);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+typedef struct team {
+    convc_task run;
+    const void *context;
+    int64_t count;
+    char *workspace;
+    size_t stride;
+    atomic_llong next;
+    atomic_int stop;
+} team;
+
+static void take_tasks(team *t, int thread) {
+    int (*check)(void) = thread == 0 && t->count > 1 ? atomic_load(&interrupt_check) : NULL;
+    double checked = check ? now() : 0;
+    while (!atomic_load_explicit(&t->stop, memory_order_relaxed)) {
+        int64_t task = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
+        if (task >= t->count) return;
+        t->run(t->context, task, t->workspace + (size_t)thread * t->stride);
+        if (!check) continue;
+        double time = now();
+        if (time - checked < CHECK_SECONDS && time >= checked) continue;
+        checked = time;
+        if (check()) atomic_store(&t->stop, 1);
+    }
+}
+
+convc_status convc_parallel(convc_task run, const void *context, int64_t count, double flops, size_t workspace) {
+    if (count <= 0) return CONVC_OK;
+    int threads = (int)min_i64(convc_threads_for(flops), count);
+    team t = {.run = run, .context = context, .count = count};
+    t.stride = (workspace + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    t.workspace = workspace_of(t.stride * (size_t)threads + 1);
+    if (!t.workspace) return convc_fail(CONVC_NO_MEMORY, "no memory for a workspace of %zu bytes", t.stride * (size_t)threads);
+#if defined(_OPENMP)
+    if (threads > 1) {
+        atomic_store(&threads_ran, 1);
+#pragma omp parallel num_threads(threads)
+        take_tasks(&t, omp_get_thread_num());
+    } else
+#endif
+        take_tasks(&t, 0);
+    return atomic_load(&t.stop) ? convc_fail(CONVC_INTERRUPTED, "interrupted") : CONVC_OK;
+}

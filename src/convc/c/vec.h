@@ -1,0 +1,249 @@
+/* The SIMD vocabulary: a vector `vec` of VL elements `real` and a dozen operations, one section an ISA. In scalar code a vector has
+ * width 1, so that every kernel is written once. Included once for each dtype by kernels/templates.h.
+ *
+ *   vload_even(p)          p[0], p[2], ..., p[2 VL - 2]; reads nothing beyond the last of them
+ *   vload_masked(p, m)     zero where the mask is off; touches no memory there
+ *   vfma(a, b, c)          a * b + c, fused where the ISA can
+ *   vmax_or_second(a, b)   the greater; b where they are unordered or equal, so that max(0, x) passes NaN on
+ *   vlanes(lo, hi)         a mask of the lanes lo <= i < hi (bounds may lie outside 0..VL)
+ *   vselect(m, a, b)       a where m, else b */
+
+#undef VL
+#undef X
+
+#if defined(VEC_AVX512)
+#include <immintrin.h>
+#if F64
+#define X(op) CAT(_mm512, op, pd)
+#define VL 8
+typedef __m512d vec;
+typedef __mmask8 vmask;
+#else
+#define X(op) CAT(_mm512, op, ps)
+#define VL 16
+typedef __m512 vec;
+typedef __mmask16 vmask;
+#endif
+static inline vec vzero(void) { return X(setzero)(); }
+static inline vec vset1(real x) { return X(set1)(x); }
+static inline vec vload(const real *p) { return X(loadu)(p); }
+static inline vec vload_masked(const real *p, vmask m) { return X(maskz_loadu)(m, p); }
+static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
+static inline void vstore_masked(real *p, vec v, vmask m) { X(mask_storeu)(p, m, v); }
+static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
+static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
+static inline vec vfma(vec a, vec b, vec c) { return X(fmadd)(a, b, c); }
+static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
+static inline vec vor(vec a, vec b) { return X(or)(a, b); }
+static inline vmask vlanes(int lo, int hi) {
+    lo = lo < 0 ? 0 : lo > VL ? VL : lo;
+    hi = hi < 0 ? 0 : hi > VL ? VL : hi;
+    return (vmask)((1u << hi) - 1u) & (vmask) ~((1u << lo) - 1u);
+}
+static inline vec vselect(vmask m, vec a, vec b) { return X(mask_blend)(m, b, a); }
+static inline vmask vmask_or(vmask a, vmask b) { return (vmask)(a | b); }
+#if F64
+static inline vmask vgt(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
+static inline vmask visnan(vec a) { return _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q); }
+static inline vec vload_even(const real *p) {
+    const __m512i pick = _mm512_set_epi64(15, 13, 11, 9, 6, 4, 2, 0);
+    return _mm512_permutex2var_pd(vload(p), pick, vload(p + VL - 1));
+}
+#else
+static inline vmask vgt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+static inline vmask visnan(vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+static inline vec vload_even(const real *p) {
+    const __m512i pick = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_permutex2var_ps(vload(p), pick, vload(p + VL - 1));
+}
+#endif
+
+#elif defined(VEC_AVX2)
+#include <immintrin.h>
+#if F64
+#define X(op) CAT(_mm256, op, pd)
+#define VL 4
+typedef __m256d vec;
+#else
+#define X(op) CAT(_mm256, op, ps)
+#define VL 8
+typedef __m256 vec;
+#endif
+typedef vec vmask;
+static inline vec vzero(void) { return X(setzero)(); }
+static inline vec vset1(real x) { return X(set1)(x); }
+static inline vec vload(const real *p) { return X(loadu)(p); }
+static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
+static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
+static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
+static inline vec vfma(vec a, vec b, vec c) { return X(fmadd)(a, b, c); }
+static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
+static inline vec vor(vec a, vec b) { return X(or)(a, b); }
+static inline vmask vgt(vec a, vec b) { return X(cmp)(a, b, _CMP_GT_OQ); }
+static inline vmask visnan(vec a) { return X(cmp)(a, a, _CMP_UNORD_Q); }
+static inline vmask vmask_or(vmask a, vmask b) { return X(or)(a, b); }
+static inline vec vselect(vmask m, vec a, vec b) { return X(blendv)(b, a, m); }
+#if F64
+static inline vec vload_masked(const real *p, vmask m) { return X(maskload)(p, _mm256_castpd_si256(m)); }
+static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm256_castpd_si256(m), v); }
+static inline vmask vlanes(int lo, int hi) {
+    const __m256d i = _mm256_set_pd(3, 2, 1, 0);
+    return _mm256_and_pd(_mm256_cmp_pd(i, vset1(lo), _CMP_GE_OQ), _mm256_cmp_pd(i, vset1(hi), _CMP_LT_OQ));
+}
+static inline vec vload_even(const real *p) {
+    vec ac = _mm256_shuffle_pd(vload(p), vload(p + VL - 1), 0xA); /* p0 p4 p2 p6 */
+    return _mm256_permute4x64_pd(ac, 0xD8);
+}
+#else
+static inline vec vload_masked(const real *p, vmask m) { return X(maskload)(p, _mm256_castps_si256(m)); }
+static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm256_castps_si256(m), v); }
+static inline vmask vlanes(int lo, int hi) {
+    const __m256 i = _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0);
+    return _mm256_and_ps(_mm256_cmp_ps(i, vset1((real)lo), _CMP_GE_OQ), _mm256_cmp_ps(i, vset1((real)hi), _CMP_LT_OQ));
+}
+static inline vec vload_even(const real *p) {
+    vec ac = _mm256_shuffle_ps(vload(p), vload(p + VL - 1), 0xD8); /* p0 p2 p8 p10 p4 p6 p12 p14 */
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(ac), 0xD8));
+}
+#endif
+
+#elif defined(VEC_SSE2)
+#include <emmintrin.h>
+#if F64
+#define X(op) CAT(_mm, op, pd)
+#define VL 2
+typedef __m128d vec;
+#else
+#define X(op) CAT(_mm, op, ps)
+#define VL 4
+typedef __m128 vec;
+#endif
+typedef vec vmask;
+static inline vec vzero(void) { return X(setzero)(); }
+static inline vec vset1(real x) { return X(set1)(x); }
+static inline vec vload(const real *p) { return X(loadu)(p); }
+static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
+static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
+static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
+static inline vec vfma(vec a, vec b, vec c) { return X(add)(X(mul)(a, b), c); }
+static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
+static inline vec vor(vec a, vec b) { return X(or)(a, b); }
+static inline vmask vgt(vec a, vec b) { return X(cmpgt)(a, b); }
+static inline vmask visnan(vec a) { return X(cmpunord)(a, a); }
+static inline vmask vmask_or(vmask a, vmask b) { return X(or)(a, b); }
+static inline vec vselect(vmask m, vec a, vec b) { return X(or)(X(and)(m, a), X(andnot)(m, b)); }
+static inline vec vload_masked(const real *p, vmask m) {
+    real lanes[VL];
+    int on = X(movemask)(m);
+    for (int i = 0; i < VL; i++) lanes[i] = on >> i & 1 ? p[i] : 0;
+    return vload(lanes);
+}
+static inline void vstore_masked(real *p, vec v, vmask m) {
+    real lanes[VL];
+    int on = X(movemask)(m);
+    vstore(lanes, v);
+    for (int i = 0; i < VL; i++)
+        if (on >> i & 1) p[i] = lanes[i];
+}
+#if F64
+static inline vmask vlanes(int lo, int hi) {
+    const vec i = _mm_set_pd(1, 0);
+    return _mm_and_pd(_mm_cmpge_pd(i, vset1(lo)), _mm_cmplt_pd(i, vset1(hi)));
+}
+static inline vec vload_even(const real *p) { return _mm_set_pd(p[2], p[0]); }
+#else
+static inline vmask vlanes(int lo, int hi) {
+    const vec i = _mm_set_ps(3, 2, 1, 0);
+    return _mm_and_ps(_mm_cmpge_ps(i, vset1((real)lo)), _mm_cmplt_ps(i, vset1((real)hi)));
+}
+static inline vec vload_even(const real *p) { return _mm_shuffle_ps(vload(p), vload(p + VL - 1), 0xD8); }
+#endif
+
+#elif defined(VEC_NEON)
+#include <arm_neon.h>
+#undef BITS
+#if F64
+#define X(op) v##op##_f64
+#define BITS(op) v##op##_u64
+#define VL 2
+typedef float64x2_t vec;
+typedef uint64x2_t vmask;
+typedef uint64_t FN(lane);
+static inline vmask FN(bits)(vec a) { return vreinterpretq_u64_f64(a); }
+static inline vec FN(from_bits)(vmask a) { return vreinterpretq_f64_u64(a); }
+#else
+#define X(op) v##op##_f32
+#define BITS(op) v##op##_u32
+#define VL 4
+typedef float32x4_t vec;
+typedef uint32x4_t vmask;
+typedef uint32_t FN(lane);
+static inline vmask FN(bits)(vec a) { return vreinterpretq_u32_f32(a); }
+static inline vec FN(from_bits)(vmask a) { return vreinterpretq_f32_u32(a); }
+#endif
+static inline vec vzero(void) { return X(dupq_n)(0); }
+static inline vec vset1(real x) { return X(dupq_n)(x); }
+static inline vec vload(const real *p) { return X(ld1q)(p); }
+static inline void vstore(real *p, vec v) { X(st1q)(p, v); }
+static inline vec vadd(vec a, vec b) { return X(addq)(a, b); }
+static inline vec vmul(vec a, vec b) { return X(mulq)(a, b); }
+static inline vec vfma(vec a, vec b, vec c) { return X(fmaq)(c, a, b); }
+static inline vmask vgt(vec a, vec b) { return X(cgtq)(a, b); }
+static inline vmask visnan(vec a) { return BITS(eorq)(X(ceqq)(a, a), BITS(dupq_n)((FN(lane))-1)); }
+static inline vmask vmask_or(vmask a, vmask b) { return BITS(orrq)(a, b); }
+static inline vec vselect(vmask m, vec a, vec b) { return X(bslq)(m, a, b); }
+static inline vec vmax_or_second(vec a, vec b) { return vselect(vgt(a, b), a, b); }
+static inline vec vor(vec a, vec b) { return FN(from_bits)(BITS(orrq)(FN(bits)(a), FN(bits)(b))); }
+static inline vmask vlanes(int lo, int hi) {
+    FN(lane) on[VL];
+    for (int i = 0; i < VL; i++) on[i] = lo <= i && i < hi ? (FN(lane))-1 : 0;
+    return BITS(ld1q)(on);
+}
+static inline vec vload_even(const real *p) {
+    real lanes[VL];
+    for (int i = 0; i < VL; i++) lanes[i] = p[2 * i];
+    return vload(lanes);
+}
+static inline vec vload_masked(const real *p, vmask m) {
+    FN(lane) on[VL];
+    real lanes[VL];
+    BITS(st1q)(on, m);
+    for (int i = 0; i < VL; i++) lanes[i] = on[i] ? p[i] : 0;
+    return vload(lanes);
+}
+static inline void vstore_masked(real *p, vec v, vmask m) {
+    FN(lane) on[VL];
+    real lanes[VL];
+    BITS(st1q)(on, m);
+    vstore(lanes, v);
+    for (int i = 0; i < VL; i++)
+        if (on[i]) p[i] = lanes[i];
+}
+
+#else
+
+#define VL 1
+typedef real vec;
+typedef int vmask;
+static inline vec vzero(void) { return 0; }
+static inline vec vset1(real x) { return x; }
+static inline vec vload(const real *p) { return *p; }
+static inline vec vload_even(const real *p) { return *p; }
+static inline vec vload_masked(const real *p, vmask m) { return m ? *p : 0; }
+static inline void vstore(real *p, vec v) { *p = v; }
+static inline void vstore_masked(real *p, vec v, vmask m) {
+    if (m) *p = v;
+}
+static inline vec vadd(vec a, vec b) { return a + b; }
+static inline vec vmul(vec a, vec b) { return a * b; }
+static inline vec vfma(vec a, vec b, vec c) { return a * b + c; }
+static inline vec vmax_or_second(vec a, vec b) { return a > b ? a : b; }
+/* Only ever joins a lane with a zero one. */
+static inline vec vor(vec a, vec b) { return a != 0 || a != a ? a : b; }
+static inline vmask vlanes(int lo, int hi) { return lo <= 0 && hi > 0; }
+static inline vmask vgt(vec a, vec b) { return a > b; }
+static inline vmask visnan(vec a) { return a != a; }
+static inline vmask vmask_or(vmask a, vmask b) { return a | b; }
+static inline vec vselect(vmask m, vec a, vec b) { return m ? a : b; }
+
+#endif
