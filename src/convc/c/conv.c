@@ -37,16 +37,20 @@ axis convc_pixels_of(const volume *v, const int64_t size[3], const int64_t step[
                   {v->stride_n, step[0] * v->stride[0], step[1] * v->stride[1], step[2] * v->stride[2]}};
 }
 
-/* Taps in the order (kd, r, s, c): channels fastest, so that they are runs in a channels-last image and what changes from row to
- * row within one placement of the kernel in a channels-first one. */
-axis convc_taps_of(const volume *v, const int64_t size[3], int64_t channels, const int64_t dilation[3]) {
-    return (axis){{size[0], size[1], size[2], channels},
-                  {dilation[0] * v->stride[0], dilation[1] * v->stride[1], dilation[2] * v->stride[2], v->stride_c}};
+axis convc_taps_of(const volume *v, const int64_t size[3], int64_t channels, const int64_t dilation[3], int channel_digit) {
+    axis taps;
+    taps.size[channel_digit] = channels;
+    taps.stride[channel_digit] = v->stride_c;
+    for (int i = 0, to = channel_digit == 0; i < 3; i++, to++) {
+        taps.size[to] = size[i];
+        taps.stride[to] = dilation[i] * v->stride[i];
+    }
+    return taps;
 }
 
 const int64_t convc_ones[3] = {1, 1, 1};
 
-matrix convc_columns_of(const conv *c, window *w, int taps_on_rows) {
+matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_digit) {
     int64_t origin = 0;
     int leaves = 0;
     for (int i = 0; i < 3; i++) {
@@ -59,8 +63,10 @@ matrix convc_columns_of(const conv *c, window *w, int taps_on_rows) {
         leaves |= c->pad[i] > 0 || last >= c->x.size[i];
     }
     axis pixels = convc_pixels_of(&c->x, c->y.size, c->step);
-    axis taps = convc_taps_of(&c->x, c->w.size, c->x.c / c->groups, c->dilation);
-    matrix m = {.data = element(&c->x, origin, c->dtype), .window = leaves ? w : NULL, .taps_on_rows = taps_on_rows};
+    axis taps = convc_taps_of(&c->x, c->w.size, c->x.c / c->groups, c->dilation, channel_digit);
+    matrix m = {.data = element(&c->x, origin, c->dtype), .window = leaves ? w : NULL};
+    m.taps_on_rows = taps_on_rows;
+    m.channel_digit = channel_digit;
     if (!leaves) {
         pixels = axis_collapse(pixels);
         taps = axis_collapse(taps);
@@ -71,9 +77,9 @@ matrix convc_columns_of(const conv *c, window *w, int taps_on_rows) {
 }
 
 /* The weights, (k, taps) or (taps, k). */
-static matrix weights_of(const conv *c, int taps_on_rows) {
+static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
     axis k = axis_plain(c->w.n / c->groups, c->w.stride_n);
-    axis taps = axis_collapse(convc_taps_of(&c->w, c->w.size, c->w.c, convc_ones));
+    axis taps = axis_collapse(convc_taps_of(&c->w, c->w.size, c->w.c, convc_ones, channel_digit));
     return (matrix){.data = c->w.data, .rows = taps_on_rows ? taps : k, .cols = taps_on_rows ? k : taps};
 }
 
@@ -92,7 +98,10 @@ static gemm_job forward_job(const conv *c, window *w, int pixels_on_cols, const 
     gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->y.data, .activation = c->activation, .kernels = kernels};
     int64_t k = c->y.c / c->groups, pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
     axis channels = axis_plain(k, c->y.stride_c), positions = axis_collapse(convc_pixels_of(&c->y, c->y.size, convc_ones));
-    matrix x = convc_columns_of(c, w, pixels_on_cols), weights = weights_of(c, !pixels_on_cols);
+    /* The order of the taps is free. Where pixels run along the vectors, all taps of a channel follow each other, so that L1 still
+     * has the rows that they share; where channels do, channels are the runs. */
+    int channel_digit = pixels_on_cols ? 0 : 3;
+    matrix x = convc_columns_of(c, w, pixels_on_cols, channel_digit), weights = weights_of(c, !pixels_on_cols, channel_digit);
     int64_t x_group = c->x.c / c->groups * c->x.stride_c, w_group = c->w_group;
     job.k = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
     job.c_group = k * c->y.stride_c;

@@ -28,13 +28,14 @@ static inline void *element(const volume *v, int64_t offset, convc_dtype dtype) 
     return v->data + offset * convc_itemsize(dtype);
 }
 
-/* (n, positions) of a volume, a step apart; and the taps of a kernel over it. */
+/* (n, positions) of a volume, a step apart; and the taps of a kernel over it, in the order (c, kd, r, s) for channel_digit 0 or
+ * (kd, r, s, c) for 3. */
 axis convc_pixels_of(const volume *v, const int64_t size[3], const int64_t step[3]);
-axis convc_taps_of(const volume *v, const int64_t size[3], int64_t channels, const int64_t dilation[3]);
+axis convc_taps_of(const volume *v, const int64_t size[3], int64_t channels, const int64_t dilation[3], int channel_digit);
 extern const int64_t convc_ones[3];
 
 /* The columns of x, (taps, pixels) or (pixels, taps). The window is left out, and axes collapse, where no tap leaves the image. */
-matrix convc_columns_of(const conv *c, window *w, int taps_on_rows);
+matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_digit);
 
 /* Packs the weights and computes y. */
 convc_status convc_run_conv(const conv *c);

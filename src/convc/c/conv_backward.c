@@ -133,10 +133,10 @@ convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_
     int64_t channels = c.x.c / c.groups, k = c.y.c / c.groups;
     int taps_on_rows = !(c.x.stride_c == 1 && channels > 1 && c.x.stride[2] != 1);
     gemm_job job = {.dtype = c.dtype, .groups = c.groups, .c = c.w.data};
-    matrix columns = convc_columns_of(&c, &w, taps_on_rows);
+    matrix columns = convc_columns_of(&c, &w, taps_on_rows, 3);
     axis pixels = axis_collapse(convc_pixels_of(&c.y, c.y.size, convc_ones)), outs = axis_plain(k, c.y.stride_c);
     matrix grad = {.data = c.y.data, .rows = taps_on_rows ? pixels : outs, .cols = taps_on_rows ? outs : pixels};
-    axis taps = axis_collapse(convc_taps_of(&c.w, c.w.size, channels, convc_ones)), filters = axis_plain(k, c.w.stride_n);
+    axis taps = axis_collapse(convc_taps_of(&c.w, c.w.size, channels, convc_ones, 3)), filters = axis_plain(k, c.w.stride_n);
     int64_t taps_count = channels * c.w.size[0] * c.w.size[1] * c.w.size[2];
     int64_t x_group = channels * c.x.stride_c, grad_group = k * c.y.stride_c;
     job.m = taps_on_rows ? taps_count : k;

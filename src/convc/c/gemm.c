@@ -52,7 +52,8 @@ void convc_gemm_prepare(gemm_job *job) {
     int64_t max_m = max_i64(1, kernels->block_rows / kernels->mr), max_n = max_i64(1, kernels->block_cols / kernels->nr);
     int plain_c = job->c_cols.stride[3] == 1 && job->c_cols.size[3] == job->n && job->c_rows.size[3] == job->m;
     job->n_tasks = ceil_div(job->n_panels, max_n);
-    job->m_tasks = plain_c ? 1 : ceil_div(job->m_panels, max_m);
+    /* C that must be gathered limits the rows of a task; so does packing A once for each block of k, which should find it in L2. */
+    job->m_tasks = plain_c && !job->packed_b ? 1 : ceil_div(job->m_panels, max_m);
 
     double flops = job_flops(job);
     int threads = convc_threads_for(flops);
@@ -109,14 +110,12 @@ typedef struct packing {
 
 static void pack_a_task(const void *context, int64_t task, void *workspace) {
     const packing *p = context;
-    (void)workspace;
-    p->job->kernels->pack_a_panel(p->job, task / p->job->m_panels, task % p->job->m_panels, p->packed);
+    p->job->kernels->pack_a_panel(p->job, task / p->job->m_panels, task % p->job->m_panels, p->packed, workspace);
 }
 
 static void pack_b_task(const void *context, int64_t task, void *workspace) {
     const packing *p = context;
-    (void)workspace;
-    p->job->kernels->pack_b_panel(p->job, task / p->job->n_panels, task % p->job->n_panels, p->packed);
+    p->job->kernels->pack_b_panel(p->job, task / p->job->n_panels, task % p->job->n_panels, p->packed, workspace);
 }
 
 /* An element packed costs about as much as this many flops. */
@@ -125,13 +124,13 @@ static void pack_b_task(const void *context, int64_t task, void *workspace) {
 convc_status convc_pack_a(const gemm_job *job, void *packed) {
     packing p = {job, packed};
     double flops = PACK_FLOPS * (double)job->groups * (double)job->m * (double)job->k;
-    return convc_parallel(pack_a_task, &p, job->groups * job->m_panels, flops, 0);
+    return convc_parallel(pack_a_task, &p, job->groups * job->m_panels, flops, job->kernels->copy_scratch);
 }
 
 convc_status convc_pack_b(const gemm_job *job, void *packed) {
     packing p = {job, packed};
     double flops = PACK_FLOPS * (double)job->groups * (double)job->n * (double)job->k;
-    return convc_parallel(pack_b_task, &p, job->groups * job->n_panels, flops, 0);
+    return convc_parallel(pack_b_task, &p, job->groups * job->n_panels, flops, job->kernels->copy_scratch);
 }
 
 /* ---- the matrix product ---- */

@@ -36,10 +36,9 @@ static convc_status check_columns(const convc_tensor *x, const char *x_name, con
     return CONVC_OK;
 }
 
-/* Rows of the public matrix go (c, kd, r, s), those of packing (kd, r, s, c): the same places, counted differently. */
 static axis column_rows(const conv *c, int64_t stride) {
     int64_t s = c->w.size[2], rs = c->w.size[1] * s, taps = c->w.size[0] * rs;
-    return (axis){{c->w.size[0], c->w.size[1], s, c->x.c}, {rs * stride, s * stride, stride, taps * stride}};
+    return (axis){{c->x.c, c->w.size[0], c->w.size[1], s}, {taps * stride, rs * stride, s * stride, stride}};
 }
 
 typedef struct columns_job {
@@ -61,9 +60,10 @@ static void im2col_task(const void *context, int64_t task, void *workspace) {
     int64_t l1 = split_point(j->positions, j->position_tasks, at % j->position_tasks + 1);
     matrix m = j->columns;
     m.data = (const char *)m.data + image * j->c.x.stride_n * item;
-    j->kernels->copy_block(&m, i0, i1, l0, l1, workspace, j->kernels->copy_cols);
+    char *tile = (char *)workspace + j->kernels->copy_scratch;
+    j->kernels->copy_block(&m, i0, i1, l0, l1, tile, j->kernels->copy_cols, 0, workspace);
     gemm_job store = {.dtype = j->c.dtype, .c_rows = j->rows, .c_cols = axis_plain(j->positions, j->stride_l)};
-    j->kernels->store_block(&store, i0, i1, l0, l1, workspace, j->kernels->copy_cols, j->cols + image * j->stride_n * item);
+    j->kernels->store_block(&store, i0, i1, l0, l1, tile, j->kernels->copy_cols, j->cols + image * j->stride_n * item);
 }
 
 #define ROWS_A_TASK 64
@@ -77,13 +77,13 @@ convc_status convc_im2col(const convc_tensor *x, const int64_t *kernel, const co
     columns_job j = {.kernels = convc_kernels_for(c.dtype), .c = c, .cols = cols->data, .positions = cols->shape[2]};
     conv image = c;
     image.x.n = image.y.n = 1;
-    j.columns = convc_columns_of(&image, &w, 1);
+    j.columns = convc_columns_of(&image, &w, 1, 0);
     j.rows = column_rows(&c, element_stride(cols, 1));
     j.stride_n = element_stride(cols, 0);
     j.stride_l = element_stride(cols, 2);
     j.row_tasks = ceil_div(cols->shape[1], ROWS_A_TASK);
     j.position_tasks = ceil_div(j.positions, j.kernels->copy_cols);
-    size_t workspace = (size_t)(ROWS_A_TASK * j.kernels->copy_cols * convc_itemsize(c.dtype));
+    size_t workspace = j.kernels->copy_scratch + (size_t)(ROWS_A_TASK * j.kernels->copy_cols * convc_itemsize(c.dtype));
     return convc_parallel(im2col_task, &j, x->shape[0] * j.row_tasks * j.position_tasks, COPY_FLOPS * (double)convc_size(cols),
                           workspace);
 }
@@ -95,7 +95,7 @@ static void col2im_task(const void *context, int64_t task, void *workspace) {
     int64_t item = convc_itemsize(c->dtype), n = task / c->x.c, channel = task % c->x.c;
     const char *cols = j->cols + n * j->stride_n * item;
     (void)workspace;
-    j->kernels->col2im_plane(c, cols + channel * j->rows.stride[3] * item, &j->rows, j->stride_l,
+    j->kernels->col2im_plane(c, cols + channel * j->rows.stride[0] * item, &j->rows, j->stride_l,
                              c->x.data + (n * c->x.stride_n + channel * c->x.stride_c) * item);
 }
 

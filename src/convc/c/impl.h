@@ -88,12 +88,14 @@ typedef struct window {
 } window;
 
 /* A matrix that packing reads in place: a strided array, or the columns of an image, which are never stored.
- * With a window, one axis has digits (n, od, oh, ow) and the other (kd, r, s, c), and elements outside the image are zero. */
+ * With a window, one axis has digits (n, od, oh, ow), the other (c, kd, r, s) or (kd, r, s, c), and elements outside the image
+ * are zero. */
 typedef struct matrix {
     const void *data; /* address of element (0, 0); before the image by its padding */
     axis rows, cols;
     const window *window; /* NULL: every element exists */
     int taps_on_rows;
+    int channel_digit; /* of the tap axis, 0 or 3; with a window only */
 } matrix;
 
 /* ---- GEMM (gemm.c) ---- */
@@ -139,11 +141,13 @@ typedef struct convc_kernels {
     void (*gemm_task)(const gemm_job *job, int64_t task, void *workspace);
     /* Adds up the parts of one row of one group and stores the sum. */
     void (*sum_parts)(const gemm_job *job, int64_t task);
-    void (*pack_a_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed);
-    void (*pack_b_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed);
-    /* Rows i0..i1, columns j0..j1 of a matrix to dst, row-major; writes whole vectors, at most max_cols columns. */
-    void (*copy_block)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, void *dst, int64_t ld);
+    void (*pack_a_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed, void *scratch);
+    void (*pack_b_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed, void *scratch);
+    /* Rows i0..i1, columns j0..j1 (at most copy_cols) of a matrix to row-major panels of ld columns; writes whole vectors. */
+    void (*copy_block)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, void *dst, int64_t ld, int64_t panel_step,
+                       void *scratch);
     int copy_cols;
+    size_t copy_scratch; /* bytes */
     /* The reverse for a job's C: src, row-major, to rows m0..m1 and columns n0..n1 of c along the job's axes. */
     void (*store_block)(const gemm_job *job, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *src, int64_t ld, void *c);
     /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */

@@ -47,6 +47,10 @@ typedef struct FN(tail) {
 static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, int64_t kc, const real *restrict a,
                                           const real *restrict b, real *restrict c, int64_t ldc, const FN(tail) * tail) {
     vec acc[MR][NV];
+    for (int i = 0; i < mr; i++) { /* C is needed only at the end: fetch it while the sum runs */
+        PREFETCH(c + i * ldc);
+        PREFETCH(c + i * ldc + nv * VL - 1);
+    }
     UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vzero();
     for (int64_t k = 0; k < kc; k++) {
         vec bk[NV];
@@ -104,6 +108,7 @@ typedef struct FN(block) {
     real *c;                       /* element (m0, n0): of the output, or of a block gathered in the workspace */
     int64_t ldc;
     real *b, *a_panel, *col_bias;
+    void *scratch;
 } FN(block);
 
 static matrix FN(group_of)(const matrix *a, int64_t offset) {
@@ -114,8 +119,7 @@ static matrix FN(group_of)(const matrix *a, int64_t offset) {
 
 static void FN(pack_b_panels)(const FN(block) * t, int64_t k0, int64_t k1) {
     matrix b = FN(group_of)(&t->job->b, t->group * t->job->b_group);
-    for (int64_t n = t->n0; n < t->n1; n += NR)
-        FN(copy_block)(&b, k0, k1, n, min_i64(n + NR, t->n1), t->b + (n - t->n0) * (k1 - k0), NR);
+    FN(copy_block)(&b, k0, k1, t->n0, t->n1, t->b, NR, NR * (k1 - k0), t->scratch);
 }
 
 /* All tiles of one A panel: rows m..m + mr of C, k0..k1 deep. The first block of k starts C, the last one ends it. */
@@ -156,7 +160,7 @@ static void FN(multiply_block)(const FN(block) * t) {
             next = panel_end(job->m, job->m_panels, m);
             const real *panel = t->a_panel;
             if (job->packed_a) panel = (const real *)job->packed_a + ((t->group * k_blocks + kb) * job->m + m) * LDA;
-            else FN(copy_block)(&a, m, next, k0, k1, t->a_panel, LDA);
+            else FN(copy_block)(&a, m, next, k0, k1, t->a_panel, LDA, 0, t->scratch);
             FN(row_of_tiles)(t, m, next - m, k0, k1, panel);
         }
     }
@@ -232,7 +236,8 @@ static void FN(gemm_task)(const gemm_job *job, int64_t task, void *workspace) {
     t.n0 = split_point(job->n_panels, job->n_tasks, nt) * NR;
     t.n1 = min_i64(split_point(job->n_panels, job->n_tasks, nt + 1) * NR, job->n);
 
-    real *gathered = workspace;
+    t.scratch = workspace;
+    real *gathered = (real *)((char *)workspace + COPY_SCRATCH);
     t.b = gathered + BLOCK_ROWS * BLOCK_COLS;
     t.a_panel = t.b + KC * BLOCK_COLS;
     t.col_bias = t.a_panel + MR * LDA;
@@ -259,18 +264,18 @@ static void FN(gemm_task)(const gemm_job *job, int64_t task, void *workspace) {
 
 /* ---- packing beforehand ---- */
 
-static void FN(pack_a_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed) {
+static void FN(pack_a_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed, void *scratch) {
     matrix a = FN(group_of)(&job->a, group * job->a_group);
     int64_t m = split_point(job->m, job->m_panels, panel), end = split_point(job->m, job->m_panels, panel + 1);
     int64_t k_blocks = ceil_div(job->k, KC);
     for (int64_t kb = 0; kb < k_blocks; kb++)
         FN(copy_block)(&a, m, end, split_point(job->k, k_blocks, kb), split_point(job->k, k_blocks, kb + 1),
-                       (real *)packed + ((group * k_blocks + kb) * job->m + m) * LDA, LDA);
+                       (real *)packed + ((group * k_blocks + kb) * job->m + m) * LDA, LDA, 0, scratch);
 }
 
-static void FN(pack_b_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed) {
+static void FN(pack_b_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed, void *scratch) {
     matrix b = FN(group_of)(&job->b, group * job->b_group);
     int64_t n = panel * NR;
     FN(copy_block)(&b, 0, job->k, n, min_i64(n + NR, job->n),
-                   (real *)packed + (group * job->n_panels * NR + n) * job->k, NR);
+                   (real *)packed + (group * job->n_panels * NR + n) * job->k, NR, 0, scratch);
 }

@@ -40,7 +40,7 @@ static void FN(col2im_plane)(const conv *c, const void *cols, const axis *rows, 
     for (tap[0] = 0; tap[0] < c->w.size[0]; tap[0]++)
         for (tap[1] = 0; tap[1] < c->w.size[1]; tap[1]++)
             for (tap[2] = 0; tap[2] < c->w.size[2]; tap[2]++) {
-                int64_t row = tap[0] * rows->stride[0] + tap[1] * rows->stride[1] + tap[2] * rows->stride[2];
+                int64_t row = tap[0] * rows->stride[1] + tap[1] * rows->stride[2] + tap[2] * rows->stride[3];
                 FN(add_tap)(c, tap, (const real *)cols + row, stride_l, plane);
             }
 }

@@ -1,8 +1,11 @@
 /* Copies of matrix blocks into packed panels: the im2col of convolution happens here, one cache-sized block at a time.
- * dst is row-major with leading dimension ld, rows i0..i1 of the matrix along columns j0..j1; ld has room for whole vectors, and
- * the lanes beyond the last column become zero. Columns are read in *runs*: stretches of an axis's last digit. */
+ * Rows i0..i1 of the matrix along columns j0..j1 go to panels of `ld` columns, each row-major and `panel_step` elements after the
+ * one before. Whole vectors are written: the lanes beyond the last column become zero. Columns are read in *runs*: stretches of
+ * an axis's last digit. */
 
-#define MAX_COLS 256 /* the longest row of a packed panel */
+#define MAX_COLS 448 /* of a block */
+#define MAX_PIECES (MAX_COLS * 3 / 2) /* a vector may need one for each lane and a zero */
+#define COPY_SCRATCH (RECIPES * MAX_PIECES * 16) /* bytes */
 
 static inline void FN(advance)(const axis *a, int64_t digit[4]) {
     for (int i = 3; i >= 0; i--) {
@@ -21,56 +24,55 @@ static inline int FN(inside)(const window *w, int i, int64_t o, int64_t t) {
     return at >= 0 && at < w->extent[i];
 }
 
-/* ---- columns are pixels (or plain): a recipe is worked out once and replayed for all rows that it fits ---- */
+/* ---- columns are pixels (or plain): recipes are worked out once and replayed for all rows that they fit ---- */
 
-/* One vector of a row, or a part of one. */
+/* Elements lo..hi of one vector of a row: src + i * stride for lane i. */
 typedef struct FN(piece) {
-    enum piece_kind kind;
-    int64_t dst, src;
-    vmask mask;
+    int64_t src;
+    int32_t dst;
+    int8_t kind, lo, hi;
 } FN(piece);
 
 typedef struct FN(recipe) {
-    int pieces, singles, vectors; /* vectors: how many have a piece already */
-    FN(piece) piece[2 * MAX_COLS];
-    int64_t single_dst[MAX_COLS], single_src[MAX_COLS]; /* elements of runs with wide strides, copied one by one */
+    const matrix *a;
+    int64_t ld, panel_step;
+    int count, vectors; /* pieces; vectors that have one already */
+    FN(piece) * piece;
 } FN(recipe);
+
+static void FN(add_piece)(FN(recipe) * recipe, enum piece_kind kind, int64_t vector, int64_t src, int64_t lo, int64_t hi) {
+    int64_t j = vector * VL, dst = j < recipe->ld ? j : j / recipe->ld * recipe->panel_step + j % recipe->ld;
+    recipe->piece[recipe->count++] = (FN(piece)){src, (int32_t)dst, (int8_t)kind, (int8_t)lo, (int8_t)hi};
+}
 
 /* Gives every vector before number `end` that has no piece yet a zero. */
 static void FN(zero_until)(FN(recipe) * recipe, int64_t end) {
-    for (; recipe->vectors < end; recipe->vectors++)
-        recipe->piece[recipe->pieces++] = (FN(piece)){.kind = ZERO, .dst = (int64_t)recipe->vectors * VL};
+    for (; recipe->vectors < end; recipe->vectors++) FN(add_piece)(recipe, ZERO, recipe->vectors, 0, 0, 0);
 }
 
 /* Elements lo..hi of the row come from src, src + stride, ... Runs are added in rising order. */
 static void FN(add_run)(FN(recipe) * recipe, int64_t lo, int64_t hi, int64_t src, int64_t stride) {
-    for (int64_t at = lo / VL * VL; at < hi; at += VL) {
-        int64_t from = max_i64(lo, at), to = min_i64(hi, at + VL);
+    for (int64_t v = lo / VL; v * VL < hi; v++) {
+        int64_t from = max_i64(lo - v * VL, 0), to = min_i64(hi - v * VL, VL), at = src + (v * VL - lo) * stride;
         int whole = to - from == VL;
-        FN(piece) piece = {.kind = LOAD_MASKED, .dst = at, .src = src + (at - lo) * stride};
-        FN(zero_until)(recipe, at / VL);
-        if (stride == 1 || (stride == 2 && whole)) {
-            if (whole) piece.kind = stride == 1 ? LOAD : LOAD_EVEN;
-            else piece.mask = vlanes((int)(from - at), (int)(to - at));
-            if (recipe->vectors > at / VL) piece.kind = MERGE;
-            recipe->vectors = (int)(at / VL + 1);
-            recipe->piece[recipe->pieces++] = piece;
+        FN(zero_until)(recipe, v);
+        if (stride == 1 || VL == 1 || (stride == 2 && whole)) {
+            enum piece_kind kind = !whole ? LOAD_MASKED : stride == 2 ? LOAD_EVEN : LOAD;
+            FN(add_piece)(recipe, recipe->vectors > v ? MERGE : kind, v, at, from, to);
+            recipe->vectors = (int)v + 1;
         } else {
-            FN(zero_until)(recipe, at / VL + 1);
-            for (int64_t j = from; j < to; j++) {
-                recipe->single_dst[recipe->singles] = j;
-                recipe->single_src[recipe->singles++] = src + (j - lo) * stride;
-            }
+            FN(zero_until)(recipe, v + 1);
+            FN(add_piece)(recipe, STRIDED, v, at, from, to);
         }
     }
 }
 
 /* The recipe for columns j0..j1 at the tap given, or for a plain matrix (window NULL). */
-static void FN(build)(FN(recipe) * recipe, const matrix *a, int64_t j0, int64_t j1, const int64_t tap[4]) {
-    const window *w = a->window;
-    const axis *cols = &a->cols;
+static void FN(build)(FN(recipe) * recipe, int64_t j0, int64_t j1, const int64_t *tap) {
+    const window *w = recipe->a->window;
+    const axis *cols = &recipe->a->cols;
     int64_t first = 0, last = cols->size[3], digit[4];
-    recipe->pieces = recipe->singles = recipe->vectors = 0;
+    recipe->count = recipe->vectors = 0;
     if (w) { /* the outputs of a row that meet the image at this tap */
         int64_t shift = w->pad[2] - tap[2] * w->dilation[2];
         first = shift <= 0 ? 0 : ceil_div(shift, w->step[2]);
@@ -92,34 +94,100 @@ static void FN(build)(FN(recipe) * recipe, const matrix *a, int64_t j0, int64_t 
     FN(zero_until)(recipe, ceil_div(j1 - j0, VL));
 }
 
-static inline void FN(replay)(const FN(recipe) * recipe, const real *src, real *dst) {
-    for (int i = 0; i < recipe->pieces; i++) {
+/* Fills `rows` rows of dst, dst_step apart, from places src_step apart. Piece by piece, so that each loop is a load and a store. */
+static void FN(replay)(const FN(recipe) * recipe, const real *src, int64_t src_step, real *dst, int64_t dst_step, int64_t rows) {
+    int64_t stride = recipe->a->cols.stride[3];
+    for (int i = 0; i < recipe->count; i++) {
         const FN(piece) *p = &recipe->piece[i];
-        vec v;
+        const real *from = src + p->src;
+        real *to = dst + p->dst, *end = to + rows * dst_step;
+        vmask mask;
         switch (p->kind) {
-        case LOAD: v = vload(src + p->src); break;
-        case LOAD_EVEN: v = vload_even(src + p->src); break;
-        case LOAD_MASKED: v = vload_masked(src + p->src, p->mask); break;
-        case MERGE: v = vor(vload(dst + p->dst), vload_masked(src + p->src, p->mask)); break;
-        default: v = vzero(); break;
+        case LOAD:
+            for (; to < end; to += dst_step, from += src_step) vstore(to, vload(from));
+            break;
+        case LOAD_EVEN:
+            for (; to < end; to += dst_step, from += src_step) vstore(to, vload_even(from));
+            break;
+        case LOAD_MASKED:
+            mask = vlanes(p->lo, p->hi);
+            for (; to < end; to += dst_step, from += src_step) vstore(to, vload_masked(from, mask));
+            break;
+        case MERGE:
+            mask = vlanes(p->lo, p->hi);
+            for (; to < end; to += dst_step, from += src_step) vstore(to, vor(vload(to), vload_masked(from, mask)));
+            break;
+        case STRIDED:
+            for (; to < end; to += dst_step, from += src_step)
+                for (int lane = p->lo; lane < p->hi; lane++) to[lane] = from[lane * stride];
+            break;
+        default:
+            for (; to < end; to += dst_step) vstore(to, vzero());
+            break;
         }
-        vstore(dst + p->dst, v);
     }
-    for (int i = 0; i < recipe->singles; i++) dst[recipe->single_dst[i]] = src[recipe->single_src[i]];
 }
 
-static void FN(copy_along_pixels)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, real *dst, int64_t ld) {
-    FN(recipe) recipe;
-    int64_t digit[4];
-    axis_digits(&a->rows, i0, digit);
-    if (!a->window) FN(build)(&recipe, a, j0, j1, digit);
-    for (int64_t i = i0; i < i1;) {
-        int64_t run = min_i64(i1 - i, a->rows.size[3] - digit[3]);
-        const real *src = (const real *)a->data + FN(address)(&a->rows, digit);
-        if (a->window) FN(build)(&recipe, a, j0, j1, digit);
-        for (int64_t end = i + run; i < end; i++, dst += ld, src += a->rows.stride[3]) FN(replay)(&recipe, src, dst);
-        digit[3] += run - 1;
-        FN(advance)(&a->rows, digit);
+/* Rows that differ in one digit of the row axis only, and the recipe that fits them. */
+typedef struct FN(rows) {
+    const FN(recipe) * recipe;
+    const real *src;
+    int64_t first, left, every; /* the next row to fill, how many are left, and from one to the next */
+} FN(rows);
+
+/* Those of rows i0..i1 that belong to run number u along digit 0 or 3. */
+static FN(rows) FN(rows_of_run)(const matrix *a, int along, int64_t u, int64_t i0, int64_t i1, int64_t digit[4]) {
+    int64_t last_size = a->rows.size[3];
+    FN(rows) r = {.every = along == 0 ? a->rows.size[1] * a->rows.size[2] * last_size : 1};
+    r.first = along == 3 ? max_i64(i0, u * last_size) : u >= i0 ? u : i0 + (u - i0 % r.every + r.every) % r.every;
+    int64_t end = along == 3 ? min_i64(i1, (u + 1) * last_size) : i1;
+    r.left = end > r.first ? ceil_div(end - r.first, r.every) : 0;
+    axis_digits(&a->rows, r.first, digit);
+    r.src = (const real *)a->data + FN(address)(&a->rows, digit);
+    return r;
+}
+
+/* So few rows at a time that L1 keeps what they read until the next tap reads it again, and enough to pay for the pieces. */
+#define ROWS_AT_ONCE 8
+#define RECIPES 16
+
+/* The runs take turns, ROWS_AT_ONCE rows each. dst is row i0. */
+static void FN(fill_rows)(FN(rows) * runs, int count, int64_t src_step, real *dst, int64_t ld, int64_t i0) {
+    for (int busy = 1; busy;) {
+        busy = 0;
+        for (int u = 0; u < count; u++) {
+            FN(rows) *r = &runs[u];
+            int64_t rows = min_i64(ROWS_AT_ONCE, r->left);
+            if (rows == 0) continue;
+            FN(replay)(r->recipe, r->src, src_step, dst + (r->first - i0) * ld, r->every * ld, rows);
+            r->first += rows * r->every;
+            r->src += rows * src_step;
+            r->left -= rows;
+            busy |= r->left > 0;
+        }
+    }
+}
+
+static void FN(copy_along_pixels)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, real *dst, int64_t ld,
+                                  int64_t panel_step, FN(piece) * pieces) {
+    FN(recipe) recipes[RECIPES];
+    FN(rows) runs[RECIPES];
+    int along = a->window ? a->channel_digit : a->rows.size[0] > a->rows.size[3] ? 0 : 3;
+    int64_t last_size = a->rows.size[3], digit[4];
+    int64_t u = along == 3 ? i0 / last_size : 0;
+    int64_t end = along == 3 ? ceil_div(i1, last_size) : a->rows.size[1] * a->rows.size[2] * last_size;
+    for (int i = 0; i < RECIPES; i++) recipes[i] = (FN(recipe)){a, ld, panel_step, 0, 0, pieces + i * MAX_PIECES};
+    if (!a->window) FN(build)(&recipes[0], j0, j1, NULL);
+    while (u < end) {
+        int count = 0;
+        for (; u < end && count < RECIPES; u++) {
+            FN(rows) r = FN(rows_of_run)(a, along, u, i0, i1, digit);
+            if (r.left == 0) continue;
+            if (a->window) FN(build)(&recipes[count], j0, j1, along == 0 ? digit + 1 : digit);
+            r.recipe = &recipes[a->window ? count : 0];
+            runs[count++] = r;
+        }
+        FN(fill_rows)(runs, count, a->rows.stride[along], dst, ld, i0);
     }
 }
 
@@ -141,12 +209,12 @@ static inline void FN(zero_run)(real *dst, int64_t n) {
 
 static void FN(copy_along_taps)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, real *dst, int64_t ld) {
     const window *w = a->window;
-    int64_t pixel[4], padded = ceil_div(j1 - j0, VL) * VL;
+    int64_t pixel[4], first[4], padded = ceil_div(j1 - j0, VL) * VL;
     axis_digits(&a->rows, i0, pixel);
+    axis_digits(&a->cols, j0, first);
     for (int64_t i = i0; i < i1; i++, dst += ld, FN(advance)(&a->rows, pixel)) {
         const real *src = (const real *)a->data + FN(address)(&a->rows, pixel);
-        int64_t tap[4];
-        axis_digits(&a->cols, j0, tap);
+        int64_t tap[4] = {first[0], first[1], first[2], first[3]};
         for (int64_t j = j0; j < j1;) {
             int64_t run = min_i64(j1 - j, a->cols.size[3] - tap[3]);
             int meets = FN(inside)(w, 0, pixel[1], tap[0]) && FN(inside)(w, 1, pixel[2], tap[1]) &&
@@ -181,9 +249,14 @@ static void FN(copy_transposed)(const matrix *a, int64_t i0, int64_t i1, int64_t
     for (int64_t i = 0; i < i1 - i0; i++) FN(zero_run)(dst + i * ld + j1 - j0, padded - (j1 - j0));
 }
 
-static void FN(copy_block)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, void *dst, int64_t ld) {
-    if (a->window && !a->taps_on_rows) FN(copy_along_taps)(a, i0, i1, j0, j1, dst, ld);
-    else if (!a->window && a->cols.stride[3] != 1 && a->rows.stride[3] == 1)
-        FN(copy_transposed)(a, i0, i1, j0, j1, dst, ld);
-    else FN(copy_along_pixels)(a, i0, i1, j0, j1, dst, ld);
+static void FN(copy_block)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, void *dst, int64_t ld,
+                           int64_t panel_step, void *scratch) {
+    int along_taps = a->window && !a->taps_on_rows;
+    int transposed = !a->window && a->cols.stride[3] != 1 && a->rows.stride[3] == 1;
+    if (!along_taps && !transposed) {
+        FN(copy_along_pixels)(a, i0, i1, j0, j1, dst, ld, panel_step, scratch);
+        return;
+    }
+    for (real *panel = dst; j0 < j1; j0 += ld, panel += panel_step)
+        (along_taps ? FN(copy_along_taps) : FN(copy_transposed))(a, i0, i1, j0, min_i64(j0 + ld, j1), panel, ld);
 }

@@ -16,8 +16,13 @@
 #else
 #define UNROLL
 #endif
+#if defined(__GNUC__)
+#define PREFETCH(p) __builtin_prefetch((p), 1)
+#else
+#define PREFETCH(p) ((void)(p))
+#endif
 /* How pack_tmpl.c fills one vector of a packed row. */
-enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE };
+enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #endif
 
 #include "pack_tmpl.c"
@@ -31,13 +36,14 @@ static const convc_kernels FN(table) = {
     .lda = LDA,
     .block_rows = BLOCK_ROWS,
     .block_cols = BLOCK_COLS,
-    .gemm_workspace = sizeof(real) * (BLOCK_ROWS * BLOCK_COLS + KC * BLOCK_COLS + MR * LDA + BLOCK_COLS + NR),
+    .gemm_workspace = COPY_SCRATCH + sizeof(real) * (BLOCK_ROWS * BLOCK_COLS + KC * BLOCK_COLS + MR * LDA + BLOCK_COLS + NR),
     .gemm_task = FN(gemm_task),
     .sum_parts = FN(sum_parts),
     .pack_a_panel = FN(pack_a_panel),
     .pack_b_panel = FN(pack_b_panel),
     .copy_block = FN(copy_block),
     .copy_cols = MAX_COLS,
+    .copy_scratch = COPY_SCRATCH,
     .store_block = FN(store_block),
     .col2im_plane = FN(col2im_plane),
 };
