@@ -4,7 +4,7 @@
 
 #include "impl.h"
 
-#define TASKS_A_THREAD 4           /* enough that a late thread costs little */
+#define TASKS_A_THREAD 3           /* enough that a late thread costs little */
 #define MIN_TASK_FLOPS 2e5         /* a smaller task is not worth splitting off */
 
 axis axis_collapse(axis a) {
@@ -59,15 +59,20 @@ void convc_gemm_prepare(gemm_job *job) {
     int threads = convc_threads_for(flops);
     if (threads == 1) return;
     int64_t want = (int64_t)min_i64(TASKS_A_THREAD * threads, (int64_t)(flops / MIN_TASK_FLOPS));
-    while (job->groups * job->splits * job->m_tasks * job->n_tasks < want) {
-        int64_t m_each = job->m_panels / job->m_tasks, n_each = job->n_panels / job->n_tasks;
-        /* Splitting along m packs the block of B again for each part, along n packs A again, unless they were packed beforehand. */
-        int64_t m_gain = job->packed_b ? m_each * kernels->mr : m_each * kernels->mr / 4;
-        int64_t n_gain = job->packed_a ? n_each * kernels->nr : n_each * kernels->nr / 4;
-        if (n_each >= 2 && (n_gain >= m_gain || m_each < 2)) job->n_tasks++;
-        else if (m_each >= 2) job->m_tasks++;
-        else return;
+    int64_t apart = job->groups * job->splits;
+    while (apart * job->m_tasks * job->n_tasks < want) {
+        int64_t m_panels = job->m_panels / (job->m_tasks + 1), n_panels = job->n_panels / (job->n_tasks + 1);
+        /* What halving a task adds to its time: along n, A is packed or at least read once more; along m, B is. */
+        double n_cost = n_panels ? (job->packed_a ? 0.3 : 1.0) / (double)n_panels : 1e9;
+        double m_cost = m_panels ? (job->packed_b ? 0.0 : 40.0) / (double)(m_panels * kernels->mr) : 1e9;
+        if (!m_panels && !n_panels) break;
+        if (n_cost < m_cost) job->n_tasks++;
+        else job->m_tasks++;
     }
+    /* A few tasks should come out even among the threads. */
+    int64_t rest = apart * job->m_tasks * job->n_tasks % threads;
+    if (rest && apart * job->m_tasks == 1) job->n_tasks = min_i64(job->n_panels, job->n_tasks + threads - rest);
+    else if (rest && apart * job->n_tasks == 1) job->m_tasks = min_i64(job->m_panels, job->m_tasks + threads - rest);
 }
 
 static void run_task(const void *context, int64_t task, void *workspace) {

@@ -7,6 +7,8 @@
 #undef NR
 #undef KC
 #undef LDA
+#undef BLOCK_COLS
+#undef BLOCK_ROWS
 
 /* The register block: MR x NV accumulators, NV vectors of B and a broadcast of A must fit the ISA's registers. */
 #if defined(VEC_AVX512)
@@ -27,16 +29,18 @@
 #endif
 #define NR (NV * VL)
 
-/* One panel of A and one of B, both KC deep, share a 48 KiB L1. LDA is an odd number of cache lines. */
+/* A panel of A stays in L1 while those of B pass by from L2. LDA is an odd number of cache lines. */
 #if F64
-#define KC 192
-#define LDA 200
-#else
 #define KC 256
-#define LDA 272
+#define LDA 264
+#define BLOCK_COLS 160
+#else
+#define KC 384
+#define LDA 400
+#define BLOCK_COLS 320
 #endif
-#define BLOCK_COLS (F64 ? 224 : 448) /* of the packed block of B: with KC rows, less than half of a 1 MiB L2 */
-#define BLOCK_ROWS 252               /* of a block of C that is gathered in the workspace */
+/* The packed block of B is KC by BLOCK_COLS: about half of a 1 MiB L2. */
+#define BLOCK_ROWS 252 /* of a block of C that is gathered in the workspace */
 
 typedef struct FN(tail) {
     const real *row_bias, *col_bias; /* of this tile, or NULL */

@@ -3,7 +3,7 @@
  * one before. Whole vectors are written: the lanes beyond the last column become zero. Columns are read in *runs*: stretches of
  * an axis's last digit. */
 
-#define MAX_COLS 448 /* of a block */
+#define MAX_COLS 400 /* of a block */
 #define MAX_PIECES (MAX_COLS * 3 / 2) /* a vector may need one for each lane and a zero */
 #define COPY_SCRATCH (RECIPES * MAX_PIECES * 16) /* bytes */
 
@@ -111,6 +111,13 @@ static void FN(replay)(const FN(recipe) * recipe, const real *src, int64_t src_s
             break;
         case LOAD_MASKED:
             mask = vlanes(p->lo, p->hi);
+            if (i + 1 < recipe->count && p[1].kind == MERGE) { /* the usual case: a row of outputs ends within the vector */
+                const real *other = src + (++p)->src;
+                vmask rest = vlanes(p->lo, p->hi);
+                for (i++; to < end; to += dst_step, from += src_step, other += src_step)
+                    vstore(to, vor(vload_masked(from, mask), vload_masked(other, rest)));
+                break;
+            }
             for (; to < end; to += dst_step, from += src_step) vstore(to, vload_masked(from, mask));
             break;
         case MERGE:
