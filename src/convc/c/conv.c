@@ -83,16 +83,38 @@ static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
     return (matrix){.data = c->w.data, .rows = taps_on_rows ? taps : k, .cols = taps_on_rows ? k : taps};
 }
 
-/* ---- forward ---- */
+/* ---- algorithms ---- */
 
-/* Which of the two runs along the vectors. Pixels do in a channels-first output, channels in a channels-last one, if there are
- * enough of them to fill a vector. */
-static int pixels_on_columns(const conv *c) {
+/* How a convolution is computed. */
+typedef enum algorithm {
+    GEMM_PIXELS,   /* implicit GEMM, pixels along the vectors: channels-first outputs */
+    GEMM_CHANNELS, /* implicit GEMM, output channels along the vectors: channels-last outputs */
+    DIRECT_ROWS,   /* direct, pixels of a row along the vectors */
+    DIRECT_CHANNELS
+} algorithm;
+
+/* The direct kernels count on contiguous rows, or channels. */
+static int rows_are_contiguous(const conv *c) { return c->x.stride[2] == 1 && c->y.stride[2] == 1; }
+
+static int channels_are_contiguous(const conv *c) { return c->x.stride_c == 1 && c->y.stride_c == 1; }
+
+/* The one place where the algorithm is chosen; from shapes and strides alone. */
+static algorithm choose(const conv *c) {
     int64_t lanes = convc_kernels_for(c->dtype)->nr / 2, k = c->y.c / c->groups;
     int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
     int channels_last = c->y.stride_c == 1 && c->y.c > 1;
-    return channels_last ? k < lanes : pixels >= lanes || k < lanes;
+
+    /* A register block of GEMM has 14 rows on AVX-512: four channels leave most of it idle, eight make it worth the packing. Above
+     * 64 channels a group, and for kernels over 16 wide, the sum is long enough for GEMM's blocking to win back more. */
+    int few = k <= 4 && c->w.c <= 64 && c->w.size[2] <= 16;
+    if (few && c->step[2] <= 2 && rows_are_contiguous(c)) return DIRECT_ROWS;
+    if (k == 1 && c->w.c == 1 && channels_are_contiguous(c)) return DIRECT_CHANNELS;
+
+    /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill one. */
+    return (channels_last ? k < lanes : pixels >= lanes || k < lanes) ? GEMM_PIXELS : GEMM_CHANNELS;
 }
+
+/* ---- implicit GEMM ---- */
 
 static gemm_job forward_job(const conv *c, window *w, int pixels_on_cols, const convc_kernels *kernels) {
     gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->y.data, .activation = c->activation, .kernels = kernels};
@@ -118,37 +140,77 @@ static gemm_job forward_job(const conv *c, window *w, int pixels_on_cols, const 
     return job;
 }
 
-/* Packs all weights, for any number of runs of jobs of the same weights and orientation. */
-static convc_status pack_weights(gemm_job *job, int pixels_on_cols, void **packed) {
-    convc_gemm_prepare(job);
-    int64_t size = (pixels_on_cols ? convc_packed_a_size(job) : convc_packed_b_size(job)) * convc_itemsize(job->dtype);
-    *packed = malloc((size_t)size);
-    if (!*packed) return convc_fail(CONVC_NO_MEMORY, "no memory for packed weights, %lld bytes", (long long)size);
-    convc_status status = pixels_on_cols ? convc_pack_a(job, *packed) : convc_pack_b(job, *packed);
-    if (status != CONVC_OK) {
-        free(*packed);
-        *packed = NULL;
+/* ---- running: pack the weights once, then run any number of times ---- */
+
+typedef struct row_job {
+    const conv *c;
+    const void *packed;
+    void (*run)(const conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1);
+    int64_t parts; /* of a plane's rows */
+} row_job;
+
+static void row_task(const void *context, int64_t task, void *workspace) {
+    const row_job *j = context;
+    int64_t part = task % j->parts, rows = j->c->y.size[1];
+    (void)workspace;
+    j->run(j->c, j->packed, task / j->parts, split_point(rows, j->parts, part), split_point(rows, j->parts, part + 1));
+}
+
+#define ROW_TASKS 64 /* that a direct convolution is shared out in, if it has so many rows */
+
+static convc_status run_rows(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
+    row_job j = {.c = c, .packed = packed, .run = how == DIRECT_ROWS ? kernels->direct_rows : kernels->depthwise_rows};
+    int64_t taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
+    int64_t planes = c->y.n * c->y.size[0] * (how == DIRECT_ROWS ? c->groups : 1);
+    j.parts = min_i64(c->y.size[1], ceil_div(ROW_TASKS, planes));
+    double flops = 2.0 * (double)(c->y.n * c->y.c * taps) * (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
+    return convc_parallel(row_task, &j, planes * j.parts, flops, 0);
+}
+
+static convc_status allocate(int64_t elements, convc_dtype dtype, void **packed) {
+    int64_t bytes = elements * convc_itemsize(dtype);
+    *packed = malloc((size_t)bytes);
+    return *packed ? CONVC_OK : convc_fail(CONVC_NO_MEMORY, "no memory for packed weights, %lld bytes", (long long)bytes);
+}
+
+static convc_status pack_weights(const conv *c, algorithm how, const convc_kernels *kernels, void **packed) {
+    window w;
+    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) {
+        TRY(allocate(c->y.c * c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2], c->dtype, packed));
+        kernels->direct_pack(c, how == DIRECT_CHANNELS, *packed);
+        return CONVC_OK;
     }
+    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+    convc_gemm_prepare(&job);
+    TRY(allocate(how == GEMM_PIXELS ? convc_packed_a_size(&job) : convc_packed_b_size(&job), c->dtype, packed));
+    convc_status status = (how == GEMM_PIXELS ? convc_pack_a : convc_pack_b)(&job, *packed);
+    if (status == CONVC_OK) return CONVC_OK;
+    free(*packed);
+    *packed = NULL;
     return status;
 }
 
-static convc_status run_with(gemm_job *job, int pixels_on_cols, const void *packed) {
-    if (pixels_on_cols) job->packed_a = packed;
-    else job->packed_b = packed;
-    convc_gemm_prepare(job);
-    return convc_gemm_run(job);
+static convc_status run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
+    window w;
+    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_rows(c, how, kernels, packed);
+    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+    if (how == GEMM_PIXELS) job.packed_a = packed;
+    else job.packed_b = packed;
+    convc_gemm_prepare(&job);
+    return convc_gemm_run(&job);
 }
 
 convc_status convc_run_conv(const conv *c) {
-    window w;
-    int pixels_on_cols = pixels_on_columns(c);
-    gemm_job job = forward_job(c, &w, pixels_on_cols, NULL);
+    const convc_kernels *kernels = convc_kernels_for(c->dtype);
+    algorithm how = choose(c);
     void *packed;
-    TRY(pack_weights(&job, pixels_on_cols, &packed));
-    convc_status status = run_with(&job, pixels_on_cols, packed);
+    TRY(pack_weights(c, how, kernels, &packed));
+    convc_status status = run_packed(c, how, kernels, packed);
     free(packed);
     return status;
 }
+
+/* ---- forward ---- */
 
 static convc_status check_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
                                   const convc_conv_params *p, const convc_tensor *y) {
@@ -189,7 +251,7 @@ convc_status convc_conv_forward(const convc_tensor *x, const convc_tensor *w, co
 struct convc_plan {
     conv conv; /* of the weights; x and y carry shapes only */
     convc_tensor x, y;
-    int pixels_on_cols;
+    algorithm algorithm;
     const convc_kernels *kernels;
     void *packed, *bias;
 };
@@ -202,7 +264,6 @@ void convc_plan_destroy(convc_plan *plan) {
 }
 
 static convc_status fill_plan(convc_plan *plan, const convc_tensor *bias) {
-    window w;
     if (bias) {
         int64_t item = convc_itemsize(bias->dtype);
         plan->bias = malloc((size_t)(bias->shape[0] * item));
@@ -211,10 +272,9 @@ static convc_status fill_plan(convc_plan *plan, const convc_tensor *bias) {
             memcpy((char *)plan->bias + i * item, (char *)bias->data + i * bias->strides[0], (size_t)item);
     }
     plan->conv.bias = plan->bias;
-    plan->pixels_on_cols = pixels_on_columns(&plan->conv);
-    gemm_job job = forward_job(&plan->conv, &w, plan->pixels_on_cols, NULL);
-    TRY(pack_weights(&job, plan->pixels_on_cols, &plan->packed));
-    plan->kernels = job.kernels;
+    plan->kernels = convc_kernels_for(plan->conv.dtype);
+    plan->algorithm = choose(&plan->conv);
+    TRY(pack_weights(&plan->conv, plan->algorithm, plan->kernels, &plan->packed));
     plan->conv.w.data = NULL; /* packed now; the caller may free it */
     return CONVC_OK;
 }
@@ -251,10 +311,23 @@ convc_status convc_plan_create(const convc_tensor *x, const convc_tensor *w, con
     return CONVC_OK;
 }
 
+/* A direct plan met tensors whose strides its kernel does not serve: its packed weights are an ordinary array, too. */
+static convc_status run_on_other_strides(const convc_plan *plan, conv *c) {
+    int64_t unit = plan->algorithm == DIRECT_CHANNELS ? c->y.c : 1, outs = c->y.c / c->groups;
+    int64_t taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
+    c->w.data = plan->packed;
+    c->w.stride[2] = unit;
+    c->w.stride[1] = c->w.size[2] * unit;
+    c->w.stride[0] = c->w.size[1] * c->w.stride[1];
+    c->w.stride_c = c->w.size[0] * c->w.stride[0];
+    c->w.stride_n = plan->algorithm == DIRECT_CHANNELS ? 1 : taps;
+    c->w_group = outs * c->w.stride_n;
+    return convc_run_conv(c);
+}
+
 convc_status convc_plan_run(const convc_plan *plan, const convc_tensor *x, const convc_tensor *y) {
     int ndim = plan->x.ndim;
     int64_t x_shape[CONVC_MAX_NDIM], y_shape[CONVC_MAX_NDIM];
-    window w;
     TRY(convc_check_tensor(x, "x", ndim, ndim));
     TRY(convc_check_output(y, "out", ndim, ndim));
     memcpy(x_shape, plan->x.shape, sizeof x_shape);
@@ -269,6 +342,7 @@ convc_status convc_plan_run(const convc_plan *plan, const convc_tensor *x, const
     conv c = plan->conv;
     c.x = convc_volume_of(x);
     c.y = convc_volume_of(y);
-    gemm_job job = forward_job(&c, &w, plan->pixels_on_cols, plan->kernels);
-    return run_with(&job, plan->pixels_on_cols, plan->packed);
+    if (plan->algorithm == DIRECT_ROWS && !rows_are_contiguous(&c)) return run_on_other_strides(plan, &c);
+    if (plan->algorithm == DIRECT_CHANNELS && !channels_are_contiguous(&c)) return run_on_other_strides(plan, &c);
+    return run_packed(&c, plan->algorithm, plan->kernels, plan->packed);
 }

@@ -17,6 +17,7 @@
 #define vload FN(vload)
 #define vload_even FN(vload_even)
 #define vload_masked FN(vload_masked)
+#define vload_even_masked FN(vload_even_masked)
 #define vstore FN(vstore)
 #define vstore_masked FN(vstore_masked)
 #define vadd FN(vadd)

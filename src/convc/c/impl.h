@@ -150,6 +150,11 @@ typedef struct convc_kernels {
     size_t copy_scratch; /* bytes */
     /* The reverse for a job's C: src, row-major, to rows m0..m1 and columns n0..n1 of c along the job's axes. */
     void (*store_block)(const gemm_job *job, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *src, int64_t ld, void *c);
+    /* direct_tmpl.c: output rows oh0..oh1 of plane (n, group, od), vectors along w; of plane (n, od), vectors along the channels;
+     * and the weights as these want them. */
+    void (*direct_rows)(const struct conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1);
+    void (*depthwise_rows)(const struct conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1);
+    void (*direct_pack)(const struct conv *c, int channels_last, void *packed);
     /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */
     void (*col2im_plane)(const struct conv *c, const void *cols, const axis *rows, int64_t stride_l, void *plane);
 } convc_kernels;

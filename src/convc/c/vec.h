@@ -2,6 +2,7 @@
  * width 1, so that every kernel is written once. Included once for each dtype by kernels/templates.h.
  *
  *   vload_even(p)          p[0], p[2], ..., p[2 VL - 2]; reads nothing beyond the last of them
+ *   vload_even_masked(p, m) the same, zero where the mask is off
  *   vload_masked(p, m)     zero where the mask is off; touches no memory there
  *   vfma(a, b, c)          a * b + c, fused where the ISA can
  *   vmax_or_second(a, b)   the greater; b where they are unordered or equal, so that max(0, x) passes NaN on
@@ -247,3 +248,11 @@ static inline vmask vmask_or(vmask a, vmask b) { return a | b; }
 static inline vec vselect(vmask m, vec a, vec b) { return m ? a : b; }
 
 #endif
+
+static inline vec vload_even_masked(const real *p, vmask m) {
+    real lanes[2 * VL];
+    vec on = vselect(m, vset1(1), vzero());
+    vstore(lanes, on);
+    for (int i = 0; i < VL; i++) lanes[i] = lanes[i] != 0 ? p[2 * i] : 0;
+    return vload(lanes);
+}

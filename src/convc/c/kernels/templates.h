@@ -28,6 +28,7 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "pack_tmpl.c"
 #include "gemm_tmpl.c"
 #include "im2col_tmpl.c"
+#include "direct_tmpl.c"
 
 static const convc_kernels FN(table) = {
     .mr = MR,
@@ -46,4 +47,7 @@ static const convc_kernels FN(table) = {
     .copy_scratch = COPY_SCRATCH,
     .store_block = FN(store_block),
     .col2im_plane = FN(col2im_plane),
+    .direct_rows = FN(direct_rows),
+    .depthwise_rows = FN(depthwise_rows),
+    .direct_pack = FN(direct_pack),
 };
