@@ -60,8 +60,8 @@ typedef struct convc_pool_params {
 const char *convc_last_error(void);
 
 /* ---- shapes ---- */
-convc_status convc_conv_output_shape(int ndim, const int64_t *x_shape, const int64_t *w_shape,
-                                     const convc_conv_params *params, int64_t *y_shape);
+convc_status convc_conv_output_shape(int ndim, const int64_t *x_shape, const int64_t *w_shape, const convc_conv_params *params,
+                                     int64_t *y_shape);
 convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params, int64_t *y_shape);
 /* The padding that keeps the extent at stride 1; an odd total puts the extra element after. */
 convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after);
@@ -118,8 +118,8 @@ convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tens
 /* logits (n, classes), target (n) I64 class numbers; loss (n) one value a sample. */
 convc_status convc_cross_entropy_forward(const convc_tensor *logits, const convc_tensor *target, const convc_tensor *loss);
 /* grad_loss (n): the gradient with respect to each sample's loss. */
-convc_status convc_cross_entropy_backward(const convc_tensor *grad_loss, const convc_tensor *logits,
-                                          const convc_tensor *target, const convc_tensor *grad_logits);
+convc_status convc_cross_entropy_backward(const convc_tensor *grad_loss, const convc_tensor *logits, const convc_tensor *target,
+                                          const convc_tensor *grad_logits);
 
 /* ---- threads and instruction sets ---- */
 convc_status convc_set_num_threads(int64_t n);

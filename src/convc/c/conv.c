@@ -87,9 +87,9 @@ static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
 
 /* How a convolution is computed. */
 typedef enum algorithm {
-    GEMM_PIXELS,   /* implicit GEMM, pixels along the vectors: channels-first outputs */
+    GEMM_PIXELS, /* implicit GEMM, pixels along the vectors: channels-first outputs */
     GEMM_CHANNELS, /* implicit GEMM, output channels along the vectors: channels-last outputs */
-    DIRECT_ROWS,   /* direct, pixels of a row along the vectors */
+    DIRECT_ROWS, /* direct, pixels of a row along the vectors */
     DIRECT_CHANNELS
 } algorithm;
 

@@ -72,7 +72,8 @@ static convc_status backward_data(const conv *forward) {
         phase f[3];
         int empty = 0;
         for (int i = 0; i < 3; i++) {
-            f[i] = phase_of(at[i], forward->x.size[i], forward->w.size[i], forward->step[i], forward->dilation[i], forward->pad[i]);
+            f[i] =
+                phase_of(at[i], forward->x.size[i], forward->w.size[i], forward->step[i], forward->dilation[i], forward->pad[i]);
             empty |= f[i].count == 0;
         }
         if (empty) continue;

@@ -221,8 +221,7 @@ convc_status convc_contiguous(const convc_tensor *vector, const void **data, voi
     if (vector->strides[0] == item || count == 1) return CONVC_OK;
     char *to = *copy = malloc((size_t)(count * item));
     if (!to) return convc_fail(CONVC_NO_MEMORY, "no memory for a copy of the bias");
-    for (int64_t i = 0; i < count; i++)
-        memcpy(to + i * item, (const char *)vector->data + i * vector->strides[0], (size_t)item);
+    for (int64_t i = 0; i < count; i++) memcpy(to + i * item, (const char *)vector->data + i * vector->strides[0], (size_t)item);
     *data = to;
     return CONVC_OK;
 }

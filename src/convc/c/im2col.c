@@ -55,7 +55,8 @@ static void im2col_task(const void *context, int64_t task, void *workspace) {
     const columns_job *j = context;
     int64_t item = convc_itemsize(j->c.dtype), rows = axis_length(&j->rows);
     int64_t image = task / j->row_tasks / j->position_tasks, at = task % (j->row_tasks * j->position_tasks);
-    int64_t i0 = split_point(rows, j->row_tasks, at / j->position_tasks), i1 = split_point(rows, j->row_tasks, at / j->position_tasks + 1);
+    int64_t i0 = split_point(rows, j->row_tasks, at / j->position_tasks),
+            i1 = split_point(rows, j->row_tasks, at / j->position_tasks + 1);
     int64_t l0 = split_point(j->positions, j->position_tasks, at % j->position_tasks);
     int64_t l1 = split_point(j->positions, j->position_tasks, at % j->position_tasks + 1);
     matrix m = j->columns;

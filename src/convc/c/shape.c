@@ -177,10 +177,11 @@ typedef struct sweep {
 /* Names the paddings and the extents nearby at which the stride fits. */
 static convc_status does_not_fit(const sweep *s, int dim, int64_t rest) {
     int64_t more = s->stride - rest;
-    return INVALID("stride %lld does not fit spatial dimension %d: (%lld + %lld - %lld) / %lld + 1 is not whole; an input of %lld or "
-                   "%lld, or a total padding of %lld, would fit",
-                   (ll)s->stride, dim, (ll)s->extent, (ll)(s->before + s->after), (ll)(s->dilation * (s->kernel - 1) + 1),
-                   (ll)s->stride, (ll)(s->extent - rest), (ll)(s->extent + more), (ll)(s->before + s->after + more));
+    return INVALID(
+        "stride %lld does not fit spatial dimension %d: (%lld + %lld - %lld) / %lld + 1 is not whole; an input of %lld or "
+        "%lld, or a total padding of %lld, would fit",
+        (ll)s->stride, dim, (ll)s->extent, (ll)(s->before + s->after), (ll)(s->dilation * (s->kernel - 1) + 1), (ll)s->stride,
+        (ll)(s->extent - rest), (ll)(s->extent + more), (ll)(s->before + s->after + more));
 }
 
 static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
@@ -189,14 +190,14 @@ static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
     if (s->stride < 1) return INVALID("stride must be at least 1, got %lld in spatial dimension %d", (ll)s->stride, dim);
     if (s->dilation < 1) return INVALID("dilation must be at least 1, got %lld in spatial dimension %d", (ll)s->dilation, dim);
     if (s->before < 0 || s->after < 0)
-        return INVALID("padding must not be negative, got (%lld, %lld) in spatial dimension %d", (ll)s->before, (ll)s->after, dim);
+        return INVALID("padding must not be negative, got (%lld, %lld) in spatial dimension %d", (ll)s->before, (ll)s->after,
+                       dim);
     int64_t reach = plus(times(s->dilation, s->kernel - 1), 1);
     int64_t padded = plus(s->extent, plus(s->before, s->after));
     if (reach < 0)
-        return INVALID("kernel_size %lld with dilation %lld is too large in spatial dimension %d", (ll)s->kernel,
-                       (ll)s->dilation, dim);
-    if (padded < 0)
-        return INVALID("padding (%lld, %lld) is too large in spatial dimension %d", (ll)s->before, (ll)s->after, dim);
+        return INVALID("kernel_size %lld with dilation %lld is too large in spatial dimension %d", (ll)s->kernel, (ll)s->dilation,
+                       dim);
+    if (padded < 0) return INVALID("padding (%lld, %lld) is too large in spatial dimension %d", (ll)s->before, (ll)s->after, dim);
     if (padded < reach)
         return INVALID("kernel_size %lld (with dilation, %lld) is larger than the padded input, %lld in spatial dimension %d",
                        (ll)s->kernel, (ll)reach, (ll)padded, dim);
@@ -204,7 +205,8 @@ static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
     if (s->fit == CONVC_EXACT && rest) return does_not_fit(s, dim, rest);
     *length = way / s->stride + 1;
     /* A partial last window counts if it starts inside the input or its leading padding, as in PyTorch. */
-    if (s->fit == CONVC_CEIL && rest && *length < plus(s->extent, s->before) / s->stride + ((s->extent + s->before) % s->stride != 0))
+    if (s->fit == CONVC_CEIL && rest &&
+        *length < plus(s->extent, s->before) / s->stride + ((s->extent + s->before) % s->stride != 0))
         ++*length;
     return CONVC_OK;
 }
@@ -253,8 +255,8 @@ convc_status convc_pool_output_shape(int ndim, const int64_t *x, const convc_poo
         TRY(sweep_length(&s, i, &y[i + 2]));
         int64_t reach = s.dilation * (s.kernel - 1) + 1;
         if (s.before > reach / 2 || s.after > reach / 2)
-            return INVALID("padding must be at most half of the window's %lld, got (%lld, %lld) in spatial dimension %d", (ll)reach,
-                           (ll)s.before, (ll)s.after, i);
+            return INVALID("padding must be at most half of the window's %lld, got (%lld, %lld) in spatial dimension %d",
+                           (ll)reach, (ll)s.before, (ll)s.after, i);
     }
     return check_total(y, ndim);
 }

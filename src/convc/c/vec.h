@@ -132,7 +132,7 @@ static inline vec vor(vec a, vec b) { return X(or)(a, b); }
 static inline vmask vgt(vec a, vec b) { return X(cmpgt)(a, b); }
 static inline vmask visnan(vec a) { return X(cmpunord)(a, a); }
 static inline vmask vmask_or(vmask a, vmask b) { return X(or)(a, b); }
-static inline vec vselect(vmask m, vec a, vec b) { return X(or)(X(and)(m, a), X(andnot)(m, b)); }
+static inline vec vselect(vmask m, vec a, vec b) { return X(or)(X (and)(m, a), X(andnot)(m, b)); }
 static inline vec vload_masked(const real *p, vmask m) {
     real lanes[VL];
     int on = X(movemask)(m);
@@ -190,14 +190,14 @@ static inline vec vadd(vec a, vec b) { return X(addq)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mulq)(a, b); }
 static inline vec vfma(vec a, vec b, vec c) { return X(fmaq)(c, a, b); }
 static inline vmask vgt(vec a, vec b) { return X(cgtq)(a, b); }
-static inline vmask visnan(vec a) { return BITS(eorq)(X(ceqq)(a, a), BITS(dupq_n)((FN(lane))-1)); }
+static inline vmask visnan(vec a) { return BITS(eorq)(X(ceqq)(a, a), BITS(dupq_n)((FN(lane)) - 1)); }
 static inline vmask vmask_or(vmask a, vmask b) { return BITS(orrq)(a, b); }
 static inline vec vselect(vmask m, vec a, vec b) { return X(bslq)(m, a, b); }
 static inline vec vmax_or_second(vec a, vec b) { return vselect(vgt(a, b), a, b); }
 static inline vec vor(vec a, vec b) { return FN(from_bits)(BITS(orrq)(FN(bits)(a), FN(bits)(b))); }
 static inline vmask vlanes(int lo, int hi) {
     FN(lane) on[VL];
-    for (int i = 0; i < VL; i++) on[i] = lo <= i && i < hi ? (FN(lane))-1 : 0;
+    for (int i = 0; i < VL; i++) on[i] = lo <= i && i < hi ? (FN(lane)) - 1 : 0;
     return BITS(ld1q)(on);
 }
 static inline vec vload_even(const real *p) {

@@ -28,7 +28,7 @@ static inline void FN(tap_range)(const conv *c, int i, int64_t o, int64_t *first
 typedef struct FN(strip) {
     const conv *c;
     const real *x, *w, *bias; /* the group's image at coordinate (0, 0, -pad); the weights of the first output channel */
-    real *y;                  /* row oh = 0 */
+    real *y; /* row oh = 0 */
     int64_t j, w_stride, first_d, last_d;
     int inside; /* no tap of any output leaves the row: masks are not needed */
     vmask mask[DIRECT_TAPS][DIRECT_NV];
@@ -56,13 +56,14 @@ static inline ALWAYS_INLINE vec FN(load_outputs)(const real *p, int64_t step, in
 static inline ALWAYS_INLINE void FN(store_outputs)(const FN(strip) * t, vec acc[DIRECT_OUTS][DIRECT_NV], real *y, const int outs,
                                                    const int nv) {
     const conv *c = t->c;
-    UNROLL for (int k = 0; k < outs; k++) UNROLL for (int v = 0; v < nv; v++) {
-        int64_t left = c->y.size[2] - t->j - v * VL;
-        vec sum = t->bias ? vadd(acc[k][v], vset1(t->bias[k])) : acc[k][v];
-        if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
-        if (left >= VL) vstore(y + k * c->y.stride_c + v * VL, sum);
-        else if (left > 0) vstore_masked(y + k * c->y.stride_c + v * VL, sum, vlanes(0, (int)left));
-    }
+    EACH (k, outs)
+        EACH (v, nv) {
+            int64_t left = c->y.size[2] - t->j - v * VL;
+            vec sum = t->bias ? vadd(acc[k][v], vset1(t->bias[k])) : acc[k][v];
+            if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
+            if (left >= VL) vstore(y + k * c->y.stride_c + v * VL, sum);
+            else if (left > 0) vstore_masked(y + k * c->y.stride_c + v * VL, sum, vlanes(0, (int)left));
+        }
 }
 
 static inline ALWAYS_INLINE void FN(outputs)(const FN(strip) * t, int64_t oh, const int outs, const int nv, const int64_t step,
@@ -71,21 +72,21 @@ static inline ALWAYS_INLINE void FN(outputs)(const FN(strip) * t, int64_t oh, co
     int64_t first, last;
     vec acc[DIRECT_OUTS][DIRECT_NV];
     FN(tap_range)(c, 1, oh, &first, &last);
-    UNROLL for (int k = 0; k < outs; k++) UNROLL for (int v = 0; v < nv; v++) acc[k][v] = vzero();
+    EACH (k, outs)
+        EACH (v, nv) acc[k][v] = vzero();
     const real *x = t->x + (oh * c->step[1] - c->pad[1]) * c->x.stride[1] + t->j * step;
     for (int64_t channel = 0; channel < c->w.c; channel++)
         for (int64_t d = t->first_d; d < t->last_d; d++)
             for (int64_t r = first; r < last; r++) {
-                const real *row = x + channel * c->x.stride_c + d * c->dilation[0] * c->x.stride[0] +
-                                  r * c->dilation[1] * c->x.stride[1];
+                const real *row =
+                    x + channel * c->x.stride_c + d * c->dilation[0] * c->x.stride[0] + r * c->dilation[1] * c->x.stride[1];
                 const real *w = t->w + ((channel * c->w.size[0] + d) * c->w.size[1] + r) * c->w.size[2];
                 for (int64_t s = 0; s < c->w.size[2]; s++, row += c->dilation[2]) {
                     vec in[DIRECT_NV];
-                    UNROLL for (int v = 0; v < nv; v++)
-                        in[v] = FN(load_outputs)(row + v * VL * step, step, inside, t->mask[s][v]);
-                    UNROLL for (int k = 0; k < outs; k++) {
+                    EACH (v, nv) in[v] = FN(load_outputs)(row + v * VL * step, step, inside, t->mask[s][v]);
+                    EACH (k, outs) {
                         vec wk = vset1(w[k * t->w_stride + s]);
-                        UNROLL for (int v = 0; v < nv; v++) acc[k][v] = vfma(wk, in[v], acc[k][v]);
+                        EACH (v, nv) acc[k][v] = vfma(wk, in[v], acc[k][v]);
                     }
                 }
             }
@@ -100,10 +101,10 @@ static inline ALWAYS_INLINE void FN(strip_rows)(FN(strip) * t, int64_t oh0, int6
     }
 }
 
-#define DIRECT_CASE(outs)                                                             \
-    case outs:                                                                        \
-        if (nv == 1) FN(strip_rows)(&t, oh0, oh1, outs, 1);                           \
-        else FN(strip_rows)(&t, oh0, oh1, outs, DIRECT_NV);                           \
+#define DIRECT_CASE(outs)                                   \
+    case outs:                                              \
+        if (nv == 1) FN(strip_rows)(&t, oh0, oh1, outs, 1); \
+        else FN(strip_rows)(&t, oh0, oh1, outs, DIRECT_NV); \
         break;
 
 /* Rows oh0..oh1 of plane (n, group, od), all the group's output channels. */
@@ -136,7 +137,7 @@ static void FN(direct_rows)(const conv *c, const void *packed, int64_t plane, in
 static inline ALWAYS_INLINE void FN(pixel)(const conv *c, const real *w, const real *x, real *y, const int64_t first[3],
                                            const int64_t last[3], int64_t channel, const int nv, vmask tail) {
     vec acc[DIRECT_NV];
-    UNROLL for (int v = 0; v < nv; v++) acc[v] = vzero();
+    EACH (v, nv) acc[v] = vzero();
     for (int64_t d = first[0]; d < last[0]; d++)
         for (int64_t r = first[1]; r < last[1]; r++)
             for (int64_t s = first[2]; s < last[2]; s++) {
@@ -144,10 +145,11 @@ static inline ALWAYS_INLINE void FN(pixel)(const conv *c, const real *w, const r
                 const real *xs = x + d * c->dilation[0] * c->x.stride[0] + r * c->dilation[1] * c->x.stride[1] +
                                  s * c->dilation[2] * c->x.stride[2] + channel;
                 if (nv == 1) acc[0] = vfma(vload_masked(ws, tail), vload_masked(xs, tail), acc[0]);
-                else UNROLL for (int v = 0; v < nv; v++) acc[v] = vfma(vload(ws + v * VL), vload(xs + v * VL), acc[v]);
+                else
+                    EACH (v, nv) acc[v] = vfma(vload(ws + v * VL), vload(xs + v * VL), acc[v]);
             }
     const real *bias = c->bias ? (const real *)c->bias + channel : NULL;
-    UNROLL for (int v = 0; v < nv; v++) {
+    EACH (v, nv) {
         if (bias) acc[v] = vadd(acc[v], nv == 1 ? vload_masked(bias, tail) : vload(bias + v * VL));
         if (c->activation == CONVC_RELU) acc[v] = vmax_or_second(vzero(), acc[v]);
         if (nv == 1) vstore_masked(y + channel, acc[v], tail);
@@ -186,8 +188,8 @@ static void FN(direct_pack)(const conv *c, int channels_last, void *packed) {
         for (int64_t t = 0; t < taps; t++) {
             int64_t s = t % c->w.size[2], r = t / c->w.size[2] % c->w.size[1], rest = t / c->w.size[2] / c->w.size[1];
             const real *w = (const real *)c->w.data + out / k * c->w_group + out % k * c->w.stride_n +
-                            rest / c->w.size[0] * c->w.stride_c + rest % c->w.size[0] * c->w.stride[0] +
-                            r * c->w.stride[1] + s * c->w.stride[2];
+                            rest / c->w.size[0] * c->w.stride_c + rest % c->w.size[0] * c->w.stride[0] + r * c->w.stride[1] +
+                            s * c->w.stride[2];
             ((real *)packed)[channels_last ? t * c->y.c + out : out * taps + t] = *w;
         }
 }

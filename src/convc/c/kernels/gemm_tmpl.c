@@ -48,38 +48,42 @@ typedef struct FN(tail) {
 } FN(tail);
 
 /* c (mr, nv * VL) = a (mr, kc) @ b (kc, NR), then the tail. mr and nv are constants wherever this is inlined. */
-static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, int64_t kc, const real *restrict a,
-                                          const real *restrict b, real *restrict c, int64_t ldc, const FN(tail) * tail) {
+static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, int64_t kc, const real *restrict a, const real *restrict b,
+                                          real *restrict c, int64_t ldc, const FN(tail) * tail) {
     vec acc[MR][NV];
     for (int i = 0; i < mr; i++) { /* C is needed only at the end: fetch it while the sum runs */
         PREFETCH(c + i * ldc);
         PREFETCH(c + i * ldc + nv * VL - 1);
     }
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vzero();
+    EACH (i, mr)
+        EACH (v, nv) acc[i][v] = vzero();
     for (int64_t k = 0; k < kc; k++) {
         vec bk[NV];
-        UNROLL for (int v = 0; v < nv; v++) bk[v] = vload(b + v * VL);
-        UNROLL for (int i = 0; i < mr; i++) {
+        EACH (v, nv) bk[v] = vload(b + v * VL);
+        EACH (i, mr) {
             vec ai = vset1(a[i * LDA]);
-            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vfma(ai, bk[v], acc[i][v]);
+            EACH (v, nv) acc[i][v] = vfma(ai, bk[v], acc[i][v]);
         }
         a++;
         b += NR;
     }
     if (tail->accumulate)
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vadd(vload(c + i * ldc + v * VL), acc[i][v]);
+        EACH (i, mr)
+            EACH (v, nv) acc[i][v] = vadd(vload(c + i * ldc + v * VL), acc[i][v]);
     if (tail->row_bias)
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vadd(acc[i][v], vset1(tail->row_bias[i]));
+        EACH (i, mr)
+            EACH (v, nv) acc[i][v] = vadd(acc[i][v], vset1(tail->row_bias[i]));
     if (tail->col_bias)
-        UNROLL for (int i = 0; i < mr; i++)
-            UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vadd(acc[i][v], vload(tail->col_bias + v * VL));
+        EACH (i, mr)
+            EACH (v, nv) acc[i][v] = vadd(acc[i][v], vload(tail->col_bias + v * VL));
     if (tail->relu)
-        UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) acc[i][v] = vmax_or_second(vzero(), acc[i][v]);
-    UNROLL for (int i = 0; i < mr; i++) UNROLL for (int v = 0; v < nv; v++) vstore(c + i * ldc + v * VL, acc[i][v]);
+        EACH (i, mr)
+            EACH (v, nv) acc[i][v] = vmax_or_second(vzero(), acc[i][v]);
+    EACH (i, mr)
+        EACH (v, nv) vstore(c + i * ldc + v * VL, acc[i][v]);
 }
 
+/* clang-format off */
 #define TILE_CASE(mr, nv)                                               \
     case mr:                                                            \
         if (mr <= MR) FN(tile)(mr <= MR ? mr : 1, nv, kc, a, b, c, ldc, tail); \
@@ -91,14 +95,14 @@ static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, int64_t kc
         TILE_CASE(13, nv) TILE_CASE(14, nv)                                                                           \
     default: break;                                                                                                   \
     }
+/* clang-format on */
 
 /* Every height up to MR, at full and at half width, has a register block of its own. */
 static void FN(tile_full)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
     TILE_HEIGHTS(NV)
 }
 
-static void FN(tile_narrow)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc,
-                            const FN(tail) * tail) {
+static void FN(tile_narrow)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
     TILE_HEIGHTS(1)
 }
 
@@ -280,6 +284,6 @@ static void FN(pack_a_panel)(const gemm_job *job, int64_t group, int64_t panel, 
 static void FN(pack_b_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed, void *scratch) {
     matrix b = FN(group_of)(&job->b, group * job->b_group);
     int64_t n = panel * NR;
-    FN(copy_block)(&b, 0, job->k, n, min_i64(n + NR, job->n),
-                   (real *)packed + (group * job->n_panels * NR + n) * job->k, NR, 0, scratch);
+    FN(copy_block)(&b, 0, job->k, n, min_i64(n + NR, job->n), (real *)packed + (group * job->n_panels * NR + n) * job->k, NR, 0,
+                   scratch);
 }

@@ -224,8 +224,8 @@ static void FN(copy_along_taps)(const matrix *a, int64_t i0, int64_t i1, int64_t
         int64_t tap[4] = {first[0], first[1], first[2], first[3]};
         for (int64_t j = j0; j < j1;) {
             int64_t run = min_i64(j1 - j, a->cols.size[3] - tap[3]);
-            int meets = FN(inside)(w, 0, pixel[1], tap[0]) && FN(inside)(w, 1, pixel[2], tap[1]) &&
-                        FN(inside)(w, 2, pixel[3], tap[2]);
+            int meets =
+                FN(inside)(w, 0, pixel[1], tap[0]) && FN(inside)(w, 1, pixel[2], tap[1]) && FN(inside)(w, 2, pixel[3], tap[2]);
             if (meets) FN(copy_run)(dst + j - j0, src + FN(address)(&a->cols, tap), run, a->cols.stride[3]);
             else FN(zero_run)(dst + j - j0, run);
             j += run;

@@ -1,0 +1,103 @@
+/* Runs random convolutions and their gradients, on integers so that results are exact, under every instruction set of the machine,
+ * and compares each with the scalar kernels. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convc.h"
+
+static uint64_t state = 1;
+
+static int64_t draw(int64_t low, int64_t high) { /* inclusive */
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return low + (int64_t)((state >> 33) % (uint64_t)(high - low + 1));
+}
+
+static int64_t count(const int64_t *shape) { return shape[0] * shape[1] * shape[2] * shape[3]; }
+
+/* A dense (n, c, h, w) tensor, channels last if so asked; filled with small integers, or with a value that no result has. */
+static convc_tensor tensor(const int64_t shape[4], convc_dtype dtype, int channels_last, int fill) {
+    int64_t item = dtype == CONVC_F32 ? 4 : 8, c = shape[1], h = shape[2], w = shape[3], n = count(shape);
+    convc_tensor t = {.dtype = dtype, .ndim = 4, .data = malloc((size_t)(n * item))};
+    const int64_t first[4] = {c * h * w * item, h * w * item, w * item, item};
+    const int64_t last[4] = {c * h * w * item, item, w * c * item, c * item};
+    if (!t.data) abort();
+    for (int i = 0; i < 4; i++) {
+        t.shape[i] = shape[i];
+        t.strides[i] = channels_last ? last[i] : first[i];
+    }
+    for (int64_t i = 0; i < n; i++) {
+        double value = fill ? (double)draw(-3, 3) : 0.5;
+        if (dtype == CONVC_F32) ((float *)t.data)[i] = (float)value;
+        else ((double *)t.data)[i] = value;
+    }
+    return t;
+}
+
+static int same(const convc_tensor *a, const convc_tensor *b) {
+    size_t item = a->dtype == CONVC_F32 ? 4 : 8;
+    return memcmp(a->data, b->data, (size_t)count(a->shape) * item) == 0;
+}
+
+static void must(convc_status status) {
+    if (status == CONVC_OK) return;
+    fprintf(stderr, "%s\n", convc_last_error());
+    exit(2);
+}
+
+/* y, grad_x and grad_w of one convolution. */
+static void run(const char *isa, const convc_tensor *x, const convc_tensor *w, const convc_tensor *grad,
+                const convc_conv_params *p, int last, convc_tensor out[3]) {
+    must(convc_set_isa(isa));
+    out[0] = tensor(grad->shape, x->dtype, last, 0);
+    out[1] = tensor(x->shape, x->dtype, last, 0);
+    out[2] = tensor(w->shape, x->dtype, 0, 0);
+    must(convc_conv_forward(x, w, NULL, p, &out[0]));
+    must(convc_conv_backward_data(grad, w, p, &out[1]));
+    must(convc_conv_backward_weight(grad, x, p, &out[2]));
+}
+
+int main(int argc, char **argv) {
+    const char *const isas[] = {"scalar", "sse2", "avx2", "avx512", "neon"};
+    const char *const names[] = {"y", "grad_x", "grad_w"};
+    int rounds = argc > 1 ? atoi(argv[1]) : 200, compared = 0, failed = 0;
+    for (int round = 0; round < rounds; round++) {
+        convc_conv_params p = {.groups = draw(0, 2) ? 1 : draw(2, 9)};
+        int64_t ws[4], xs[4], ys[4];
+        ws[0] = draw(1, 20) * p.groups;
+        ws[1] = draw(1, 20);
+        xs[0] = draw(1, 3);
+        xs[1] = ws[1] * p.groups;
+        for (int i = 0; i < 2; i++) {
+            ws[i + 2] = draw(1, 4);
+            p.stride[i] = draw(1, 3);
+            p.dilation[i] = draw(1, 2);
+            p.pad_before[i] = draw(0, 2);
+            p.pad_after[i] = draw(0, 2);
+            xs[i + 2] = draw((ws[i + 2] - 1) * p.dilation[i] + 1, 40);
+        }
+        must(convc_conv_output_shape(4, xs, ws, &p, ys));
+        convc_dtype dtype = draw(0, 1) ? CONVC_F32 : CONVC_F64;
+        int last = (int)draw(0, 1);
+        convc_tensor x = tensor(xs, dtype, last, 1), w = tensor(ws, dtype, 0, 1), grad = tensor(ys, dtype, last, 1);
+        convc_tensor want[3], got[3];
+        run("scalar", &x, &w, &grad, &p, last, want);
+        for (int i = 1; i < 5; i++) {
+            if (!convc_isa_available(isas[i])) continue;
+            run(isas[i], &x, &w, &grad, &p, last, got);
+            for (int k = 0; k < 3; k++, compared++) {
+                if (!same(&want[k], &got[k])) {
+                    failed++;
+                    printf("round %d: %s differs in %s\n", round, isas[i], names[k]);
+                }
+                free(got[k].data);
+            }
+        }
+        for (int k = 0; k < 3; k++) free(want[k].data);
+        free(x.data);
+        free(w.data);
+        free(grad.data);
+    }
+    printf("%d results compared, %d differ\n", compared, failed);
+    return failed != 0;
+}
