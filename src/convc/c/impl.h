@@ -17,9 +17,9 @@ __attribute__((format(printf, 2, 3)))
 #endif
 convc_status convc_fail(convc_status status, const char *format, ...);
 
-#define TRY(call)                                  \
-    do {                                           \
-        convc_status try_status = (call);          \
+#define TRY(call)                                      \
+    do {                                               \
+        convc_status try_status = (call);              \
         if (try_status != CONVC_OK) return try_status; \
     } while (0)
 
@@ -133,11 +133,12 @@ convc_status convc_pack_b(const gemm_job *job, void *packed);
 /* ---- the kernel table (dispatch.c), one a dtype and ISA ---- */
 
 struct conv; /* conv.h */
+struct pool; /* pool.h */
 
 typedef struct convc_kernels {
-    int mr, nr, kc, lda;        /* register block, depth of a packed panel, row length of a packed A panel */
+    int mr, nr, kc, lda; /* register block, depth of a packed panel, row length of a packed A panel */
     int block_rows, block_cols; /* at most this much of C is gathered, this much of B packed, a task */
-    size_t gemm_workspace;      /* bytes */
+    size_t gemm_workspace; /* bytes */
     void (*gemm_task)(const gemm_job *job, int64_t task, void *workspace);
     /* Adds up the parts of one row of one group and stores the sum. */
     void (*sum_parts)(const gemm_job *job, int64_t task);
@@ -157,6 +158,22 @@ typedef struct convc_kernels {
     void (*direct_pack)(const struct conv *c, int channels_last, void *packed);
     /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */
     void (*col2im_plane)(const struct conv *c, const void *cols, const axis *rows, int64_t stride_l, void *plane);
+    /* pool_tmpl.c: outputs begin..end in the order of pool_place; and the gradient of channels c0..c1 of image n. */
+    void (*max_pool)(const struct pool *p, int64_t begin, int64_t end, void *workspace);
+    size_t pool_workspace; /* bytes */
+    void (*max_unpool)(const struct pool *p, int64_t n, int64_t c0, int64_t c1);
+    /* eltwise_tmpl.c: n elements of a line, steps in elements. */
+    void (*relu)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
+    void (*relu_backward)(const void *grad_y, int64_t grad_step, const void *x, int64_t x_step, void *grad_x, int64_t to_step,
+                          int64_t n);
+    void (*softmax)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
+    void (*softmax_backward)(const void *grad_y, int64_t grad_step, const void *y, int64_t y_step, void *grad_x, int64_t to_step,
+                             int64_t n);
+    void (*cross_entropy)(const void *logits, int64_t step, int64_t n, int64_t target, void *loss);
+    void (*cross_entropy_backward)(const void *grad_loss, const void *logits, int64_t step, int64_t n, int64_t target,
+                                   void *grad_logits, int64_t to_step);
+    /* reduce_tmpl.c: sums[c] += the sum of x[i * step + c * stride_c] over i < n. */
+    void (*sum_line)(const void *x, int64_t step, int64_t n, int64_t stride_c, int64_t channels, double *sums);
 } convc_kernels;
 
 const convc_kernels *convc_kernels_for(convc_dtype dtype);

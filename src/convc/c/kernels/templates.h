@@ -1,4 +1,9 @@
 /* Every kernel for one dtype, then its table. Included twice, with F64 as 0 and as 1, by each isa_*.c file. */
+#include <math.h>
+#include <string.h>
+
+#include "../pool.h"
+
 #include "../dtype.h"
 #include "../vec.h"
 
@@ -21,6 +26,8 @@
 #else
 #define PREFETCH(p) ((void)(p))
 #endif
+/* A loop over registers. */
+#define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
 /* How pack_tmpl.c fills one vector of a packed row. */
 enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #endif
@@ -29,6 +36,9 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "gemm_tmpl.c"
 #include "im2col_tmpl.c"
 #include "direct_tmpl.c"
+#include "pool_tmpl.c"
+#include "eltwise_tmpl.c"
+#include "reduce_tmpl.c"
 
 static const convc_kernels FN(table) = {
     .mr = MR,
@@ -50,4 +60,14 @@ static const convc_kernels FN(table) = {
     .direct_rows = FN(direct_rows),
     .depthwise_rows = FN(depthwise_rows),
     .direct_pack = FN(direct_pack),
+    .max_pool = FN(max_pool),
+    .pool_workspace = POOL_WORKSPACE,
+    .max_unpool = FN(max_unpool),
+    .relu = FN(relu),
+    .relu_backward = FN(relu_backward),
+    .softmax = FN(softmax),
+    .softmax_backward = FN(softmax_backward),
+    .cross_entropy = FN(cross_entropy),
+    .cross_entropy_backward = FN(cross_entropy_backward),
+    .sum_line = FN(sum_line),
 };

@@ -1,0 +1,414 @@
+/* Max pooling over x (n, c, d, h, w) of any strides. A value replaces the maximum if it is greater or NaN, in row-major order of the
+ * taps, as in PyTorch; the maximum starts as -inf at the first tap inside the image.
+ *
+ * Indices travel through the vectors as flat distances from the window's first tap, in `real`s, which hold them exactly. */
+
+#undef LINE
+#undef GROUP
+#define LINE (16384 / (int)sizeof(real)) /* elements of a line buffer, half of L1 */
+#define SLACK (4 * VL)                   /* whole vectors may be read and written behind its end */
+#define GROUP 4                          /* vectors of channels at a time */
+#define POOL_WORKSPACE (3 * (LINE + SLACK) * sizeof(real))
+#define MINUS_INFINITY ((real)-INFINITY)
+
+static inline vec FN(greater_or_nan)(vec v, vec max) { return vselect(visnan(v), v, vmax_or_second(v, max)); }
+
+/* A vector of elements `step` apart, the first `lanes` of it. */
+static inline vec FN(pick)(const real *p, int64_t step, int64_t lanes) {
+    real lane[VL] = {0};
+    if (step == 1) return vload(p);
+    if (step == 2) return vload_even(p);
+    for (int64_t i = 0; i < lanes; i++) lane[i] = p[i * step];
+    return vload(lane);
+}
+
+static inline void FN(put)(real *p, int64_t step, vec v, int64_t lanes) {
+    real lane[VL];
+    if (step == 1 && lanes == VL) {
+        vstore(p, v);
+        return;
+    }
+    if (step == 1) {
+        vstore_masked(p, v, vlanes(0, (int)lanes));
+        return;
+    }
+    vstore(lane, v);
+    for (int64_t i = 0; i < lanes; i++) p[i * step] = lane[i];
+}
+
+/* index[i * step] = base + i * every + distance i */
+static inline void FN(put_indices)(int64_t *index, int64_t step, int64_t base, int64_t every, const real *distance, int64_t n) {
+    if (step == 1)
+        for (int64_t i = 0; i < n; i++) index[i] = base + i * every + (int32_t)distance[i];
+    else
+        for (int64_t i = 0; i < n; i++) index[i * step] = base + i * every + (int32_t)distance[i];
+}
+
+/* ---- one window at a time: for strides, distances and window sizes that the vectors below cannot serve ---- */
+
+static void FN(pool_window)(const pool *p, const place *at) {
+    const real *x = (const real *)p->x.data + at->n * p->x.stride_n + at->c * p->x.stride_c;
+    int64_t start[3], best[3], tap[3];
+    tap_range in[3];
+    for (int k = 0; k < 3; k++) {
+        start[k] = window_start(p, k, at->o[k]);
+        best[k] = first_inside(p, k, start[k]);
+        in[k] = taps_inside(p, k, start[k]);
+    }
+    real max = MINUS_INFINITY;
+    int64_t index = flat_index(p, best);
+    for (tap[0] = in[0].first; tap[0] < in[0].end; tap[0]++)
+        for (tap[1] = in[1].first; tap[1] < in[1].end; tap[1]++)
+            for (tap[2] = in[2].first; tap[2] < in[2].end; tap[2]++) {
+                int64_t i[3];
+                for (int k = 0; k < 3; k++) i[k] = start[k] + tap[k] * p->dilation[k];
+                real v = x[i[0] * p->x.stride[0] + i[1] * p->x.stride[1] + i[2] * p->x.stride[2]];
+                if (v > max || v != v) {
+                    max = v;
+                    index = flat_index(p, i);
+                }
+            }
+    ((real *)p->y.data)[volume_offset(&p->y, at, at->o)] = max;
+    if (p->indices.data) ((int64_t *)p->indices.data)[volume_offset(&p->indices, at, at->o)] = index;
+}
+
+static void FN(pool_windows)(const pool *p, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) {
+        place at = pool_place(p, i);
+        for (int64_t c = 0; c < (p->channels_last ? p->x.c : 1); c++) {
+            FN(pool_window)(p, &at);
+            at.c++;
+        }
+    }
+}
+
+/* ---- vectors along the last spatial dimension, through a line that is padded with -inf ---- */
+
+/* Outputs of one row, side by side. */
+typedef struct FN(pool_row) {
+    const real *x; /* channel plane */
+    real *y;
+    int64_t *index;
+    int64_t start[3], count; /* where the first window begins; outputs */
+    int64_t length;          /* of the line under them */
+    int64_t lo, hi;          /* the part of the line that lies inside the image */
+    tap_range in[2];
+} FN(pool_row);
+
+static FN(pool_row) FN(strip_at)(const pool *p, const place *at, int64_t count) {
+    FN(pool_row) s = {.count = count, .length = (count - 1) * p->step[2] + (p->kernel[2] - 1) * p->dilation[2] + 1};
+    s.x = (const real *)p->x.data + at->n * p->x.stride_n + at->c * p->x.stride_c;
+    s.y = (real *)p->y.data + volume_offset(&p->y, at, at->o);
+    if (p->indices.data) s.index = (int64_t *)p->indices.data + volume_offset(&p->indices, at, at->o);
+    for (int k = 0; k < 3; k++) s.start[k] = window_start(p, k, at->o[k]);
+    for (int k = 0; k < 2; k++) s.in[k] = taps_inside(p, k, s.start[k]);
+    s.lo = min_i64(max_i64(-s.start[2], 0), s.length);
+    s.hi = max_i64(min_i64(p->x.size[2] - s.start[2], s.length), s.lo);
+    return s;
+}
+
+/* What the strip's line reads at taps kd, kh. */
+static inline const real *FN(row_under)(const pool *p, const FN(pool_row) * s, int64_t kd, int64_t kh) {
+    return s->x + (s->start[0] + kd * p->dilation[0]) * p->x.stride[0] + (s->start[1] + kh * p->dilation[1]) * p->x.stride[1] +
+           (s->start[2] + s->lo) * p->x.stride[2];
+}
+
+/* line[i] = a[i], or the greater of a[i] and b[i]; the last vector overlaps the one before it or is masked. */
+static inline void FN(max_line)(real *line, const real *a, const real *b, int64_t n) {
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) vstore(line + i, b ? FN(greater_or_nan)(vload(b + i), vload(a + i)) : vload(a + i));
+    if (i == n) return;
+    vmask mask = vlanes(0, (int)(n - i));
+    vec v = vload_masked(a + i, mask);
+    vstore(line + i, b ? FN(greater_or_nan)(vload_masked(b + i, mask), v) : v);
+}
+
+static inline void FN(max_strided_line)(real *line, const real *a, int64_t stride, int64_t n, int first) {
+    for (int64_t i = 0; i < n; i++) {
+        real v = a[i * stride];
+        line[i] = first || v > line[i] || v != v ? v : line[i];
+    }
+}
+
+static inline void FN(fill_line)(real *line, int64_t n) {
+    for (int64_t i = 0; i < n; i++) line[i] = MINUS_INFINITY;
+}
+
+/* line = the column-wise maximum of the rows under the strip, -inf outside the image and up to `length`. */
+static void FN(reduce_rows)(const pool *p, const FN(pool_row) * s, real *line, int64_t length) {
+    const real *waiting = NULL; /* the first row: it is read together with the second */
+    int first = 1;
+    FN(fill_line)(line, s->lo);
+    for (int64_t kd = s->in[0].first; kd < s->in[0].end; kd++)
+        for (int64_t kh = s->in[1].first; kh < s->in[1].end; kh++) {
+            const real *row = FN(row_under)(p, s, kd, kh);
+            if (p->x.stride[2] != 1) FN(max_strided_line)(line + s->lo, row, p->x.stride[2], s->hi - s->lo, first);
+            else if (first) waiting = row;
+            else FN(max_line)(line + s->lo, waiting ? waiting : line + s->lo, row, s->hi - s->lo);
+            if (!first) waiting = NULL;
+            first = 0;
+        }
+    if (waiting) FN(max_line)(line + s->lo, waiting, NULL, s->hi - s->lo);
+    int64_t filled = first ? s->lo : s->hi;
+    FN(fill_line)(line + filled, length - filled);
+}
+
+/* y[i] = the greatest of up to three elements of the line, `at` from line[i * step]. */
+static inline ALWAYS_INLINE void FN(max_across)(const real *line, int64_t step, const int64_t *at, const int count, real *y,
+                                                int64_t y_step, int64_t n) {
+    for (int64_t i = 0; i < n; i += VL) {
+        int64_t lanes = min_i64(VL, n - i);
+        const real *from = line + i * step;
+        vec max = FN(pick)(from, step, lanes);
+        for (int k = 1; k < count; k++) max = FN(greater_or_nan)(FN(pick)(from + at[k], step, lanes), max);
+        FN(put)(y + i * y_step, y_step, max, lanes);
+    }
+}
+
+/* y = the maximum of each window of the line, which is overwritten: windows grow by doubling until at most three cover the kernel. */
+static void FN(reduce_line)(const pool *p, real *line, int64_t length, real *y, int64_t n) {
+    int64_t kernel = p->kernel[2], dilation = p->dilation[2], step = p->step[2], y_step = p->y.stride[2], width = 1;
+    for (; kernel > 3 * width; width *= 2)
+        FN(max_line)(line, line, line + width * dilation, length - width * dilation);
+    const int64_t at[3] = {0, min_i64(width, kernel - width) * dilation, (kernel - width) * dilation};
+    int count = (int)ceil_div(kernel, width);
+    if (step == 1 && count == 2) FN(max_across)(line, 1, at, 2, y, y_step, n);
+    else if (step == 1) FN(max_across)(line, 1, at, count, y, y_step, n);
+    else if (step == 2 && count == 2) FN(max_across)(line, 2, at, 2, y, y_step, n);
+    else if (step == 2) FN(max_across)(line, 2, at, count, y, y_step, n);
+    else FN(max_across)(line, step, at, count, y, y_step, n);
+}
+
+/* Values of outputs begin..end: rows to lines, lines to outputs, several rows at a time. Where windows do not overlap and y is dense,
+ * the lines lie so close that their outputs form one line too. */
+static void FN(pool_values)(const pool *p, int64_t begin, int64_t end, real *line) {
+    int64_t span = (p->kernel[2] - 1) * p->dilation[2] + 1, width = p->y.size[2];
+    int64_t longest = (LINE - span) / p->step[2] + 1;
+    int joined = p->dense && span <= p->step[2] && width * p->step[2] <= LINE;
+    place at = pool_place(p, begin);
+    while (begin < end) {
+        int64_t count = min_i64(min_i64(end - begin, width - at.o[2]), longest), rows = 1;
+        int64_t length = joined && count == width ? width * p->step[2] : (count - 1) * p->step[2] + span;
+        if (count == width) rows = max_i64(1, min_i64(LINE / length, (end - begin) / width));
+        real *first_y = (real *)p->y.data + volume_offset(&p->y, &at, at.o);
+        place from = at, to = at;
+        for (int64_t r = 0; r < rows; r++) {
+            FN(pool_row) s = FN(strip_at)(p, &from, count);
+            FN(reduce_rows)(p, &s, line + r * length, length);
+            if (count == width) pool_next_row(p, &from);
+        }
+        if (joined && count == width) FN(reduce_line)(p, line, rows * length, first_y, rows * count);
+        else
+            for (int64_t r = 0; r < rows; r++) {
+                FN(reduce_line)(p, line + r * length, length, (real *)p->y.data + volume_offset(&p->y, &to, to.o), count);
+                if (count == width) pool_next_row(p, &to);
+            }
+        begin += rows * count;
+        at = from;
+        if (count < width && (at.o[2] += count) == width) pool_next_row(p, &at);
+    }
+}
+
+/* One row of taps: updates the maxima and distances of n outputs. */
+static inline ALWAYS_INLINE void FN(update_strip)(const pool *p, const real *line, const int64_t step, int64_t distance, real *max,
+                                                  real *where, int64_t n) {
+    int64_t dilation = p->dilation[2];
+    for (int64_t i = 0; i < n; i += VL) {
+        int64_t j = n >= VL ? min_i64(i, n - VL) : 0, lanes = min_i64(VL, n - j);
+        vec m = vload(max + j), w = vload(where + j);
+        for (int64_t k = 0; k < p->kernel[2]; k++) {
+            vec v = FN(pick)(line + j * step + k * dilation, step, lanes);
+            vmask better = vmask_or(vgt(v, m), visnan(v));
+            m = vselect(better, v, m);
+            w = vselect(better, vset1((real)(distance + k * dilation)), w);
+        }
+        vstore(max + j, m);
+        vstore(where + j, w);
+    }
+}
+
+/* The same, line by line, with indices. */
+static void FN(pool_strip_indices)(const pool *p, const FN(pool_row) * s, real *line) {
+    real *max = line + LINE + SLACK, *where = max + LINE + SLACK;
+    int64_t height = p->x.size[1], width = p->x.size[2], step = p->step[2], first[3];
+    for (int k = 0; k < 3; k++) first[k] = first_inside(p, k, s->start[k]) - s->start[k];
+    real rows = (real)((first[0] * height + first[1]) * width);
+    for (int64_t i = 0; i < s->count; i++) {
+        int64_t start = s->start[2] + i * step;
+        max[i] = MINUS_INFINITY;
+        where[i] = start >= 0 ? rows : rows + (real)(first_inside(p, 2, start) - start);
+    }
+    int in_place = p->x.stride[2] == 1 && s->lo == 0 && s->hi == s->length && s->count >= VL;
+    if (!in_place) {
+        FN(fill_line)(line, s->lo);
+        FN(fill_line)(line + s->hi, s->length - s->hi);
+    }
+    for (int64_t kd = s->in[0].first; kd < s->in[0].end; kd++)
+        for (int64_t kh = s->in[1].first; kh < s->in[1].end; kh++) {
+            const real *row = FN(row_under)(p, s, kd, kh);
+            int64_t distance = (kd * p->dilation[0] * height + kh * p->dilation[1]) * width;
+            if (!in_place && p->x.stride[2] == 1) FN(max_line)(line + s->lo, row, NULL, s->hi - s->lo);
+            else if (!in_place) FN(max_strided_line)(line + s->lo, row, p->x.stride[2], s->hi - s->lo, 1);
+            if (step == 1) FN(update_strip)(p, in_place ? row : line, 1, distance, max, where, s->count);
+            else if (step == 2) FN(update_strip)(p, in_place ? row : line, 2, distance, max, where, s->count);
+            else FN(update_strip)(p, in_place ? row : line, step, distance, max, where, s->count);
+        }
+    for (int64_t i = 0; i < s->count; i += VL)
+        FN(put)(s->y + i * p->y.stride[2], p->y.stride[2], vload(max + i), min_i64(VL, s->count - i));
+    FN(put_indices)(s->index, p->indices.stride[2], flat_index(p, s->start), step, where, s->count);
+}
+
+static void FN(pool_with_indices)(const pool *p, int64_t begin, int64_t end, real *line) {
+    int64_t span = (p->kernel[2] - 1) * p->dilation[2] + 1, longest = min_i64(LINE, (LINE - span) / p->step[2] + 1);
+    for (place at = pool_place(p, begin); begin < end;) {
+        int64_t count = min_i64(min_i64(end - begin, p->y.size[2] - at.o[2]), longest);
+        FN(pool_row) s = FN(strip_at)(p, &at, count);
+        FN(pool_strip_indices)(p, &s, line);
+        begin += count;
+        if ((at.o[2] += count) == p->y.size[2]) pool_next_row(p, &at);
+    }
+}
+
+/* ---- vectors along channels ---- */
+
+/* One pixel of outputs: where its window starts, which taps it has, how far apart they are in x and in indices. */
+typedef struct FN(pool_pixel) {
+    const real *x;
+    real *y;
+    int64_t *index;
+    int64_t y_step, index_step, first_index;
+    real first; /* distance of the first tap inside */
+    tap_range in[3];
+    int64_t x_stride[3], distance[3];
+} FN(pool_pixel);
+
+/* Channels c .. c + count * VL of it, or the first `lanes` of one vector. */
+static inline ALWAYS_INLINE void FN(pool_channels)(const FN(pool_pixel) * s, int64_t c, const int count, int64_t lanes, const int indexed) {
+    vec max[GROUP], where[GROUP];
+    real distances[GROUP * VL];
+    vmask mask = vlanes(0, (int)lanes);
+    EACH(v, count) {
+        max[v] = vset1(MINUS_INFINITY);
+        where[v] = vset1(s->first);
+    }
+    for (int64_t kd = s->in[0].first; kd < s->in[0].end; kd++)
+        for (int64_t kh = s->in[1].first; kh < s->in[1].end; kh++) {
+            const real *x = s->x + kd * s->x_stride[0] + kh * s->x_stride[1] + c;
+            int64_t row = kd * s->distance[0] + kh * s->distance[1];
+            for (int64_t kw = s->in[2].first; kw < s->in[2].end; kw++)
+                EACH(v, count) {
+                    const real *from = x + kw * s->x_stride[2] + v * VL;
+                    vec value = lanes == VL ? vload(from) : vload_masked(from, mask);
+                    if (!indexed) max[v] = FN(greater_or_nan)(value, max[v]);
+                    else {
+                        vmask better = vmask_or(vgt(value, max[v]), visnan(value));
+                        max[v] = vselect(better, value, max[v]);
+                        where[v] = vselect(better, vset1((real)(row + kw * s->distance[2])), where[v]);
+                    }
+                }
+        }
+    EACH(v, count) {
+        FN(put)(s->y + (c + v * VL) * s->y_step, s->y_step, max[v], lanes);
+        if (indexed) vstore(distances + v * VL, where[v]);
+    }
+    if (indexed) FN(put_indices)(s->index + c * s->index_step, s->index_step, s->first_index, 0, distances, (count - 1) * VL + lanes);
+}
+
+/* All channels; the last vector overlaps the one before it. */
+static inline ALWAYS_INLINE void FN(pool_all_channels)(const FN(pool_pixel) * s, int64_t channels, const int indexed) {
+    int64_t c = 0;
+    for (; c + GROUP * VL <= channels; c += GROUP * VL) FN(pool_channels)(s, c, GROUP, VL, indexed);
+    for (; c + VL <= channels; c += VL) FN(pool_channels)(s, c, 1, VL, indexed);
+    if (c == channels) return;
+    if (channels >= VL) FN(pool_channels)(s, channels - VL, 1, VL, indexed);
+    else FN(pool_channels)(s, 0, 1, channels, indexed);
+}
+
+static void FN(pool_pixels)(const pool *p, int64_t begin, int64_t end) {
+    FN(pool_pixel) s = {.y_step = p->y.stride_c, .index_step = p->indices.stride_c};
+    s.distance[2] = p->dilation[2];
+    s.distance[1] = p->dilation[1] * p->x.size[2];
+    s.distance[0] = p->dilation[0] * p->x.size[1] * p->x.size[2];
+    for (int k = 0; k < 3; k++) s.x_stride[k] = p->dilation[k] * p->x.stride[k];
+    int64_t start[3], first[3];
+    place at = pool_place(p, begin);
+    for (int64_t i = begin; i < end; i++) {
+        for (int k = i == begin || at.o[2] == 0 ? 0 : 2; k < 3; k++) {
+            start[k] = window_start(p, k, at.o[k]);
+            s.in[k] = taps_inside(p, k, start[k]);
+            first[k] = first_inside(p, k, start[k]) - start[k];
+        }
+        s.x = (const real *)p->x.data + volume_offset(&p->x, &at, start);
+        s.y = (real *)p->y.data + volume_offset(&p->y, &at, at.o);
+        if (p->indices.data) {
+            s.index = (int64_t *)p->indices.data + volume_offset(&p->indices, &at, at.o);
+            s.first_index = flat_index(p, start);
+            s.first = (real)flat_index(p, first);
+            FN(pool_all_channels)(&s, p->x.c, 1);
+        } else FN(pool_all_channels)(&s, p->x.c, 0);
+        if (++at.o[2] == p->y.size[2]) pool_next_row(p, &at);
+    }
+}
+
+/* ---- which of them ---- */
+
+/* Outputs begin..end, in the order of pool_place. */
+static void FN(max_pool)(const pool *p, int64_t begin, int64_t end, void *workspace) {
+    int64_t reach[3], span = (p->kernel[2] - 1) * p->dilation[2] + 1;
+    for (int k = 0; k < 3; k++) reach[k] = (p->kernel[k] - 1) * p->dilation[k];
+    int countable = !p->indices.data || flat_index(p, reach) < (F64 ? INT32_MAX : 1 << 24);
+    int fits_line = p->step[2] <= LINE / 4 / VL && span <= LINE / 2;
+    if (countable && p->channels_last) FN(pool_pixels)(p, begin, end);
+    else if (!countable || !fits_line) FN(pool_windows)(p, begin, end);
+    else if (p->indices.data) FN(pool_with_indices)(p, begin, end, workspace);
+    else FN(pool_values)(p, begin, end, workspace);
+}
+
+/* ---- backward ---- */
+
+static inline int64_t FN(element_of)(const pool *p, int64_t index) {
+    if (p->pixel_step) return index * p->pixel_step;
+    int64_t row = index / p->x.size[2];
+    return row / p->x.size[1] * p->x.stride[0] + row % p->x.size[1] * p->x.stride[1] + index % p->x.size[2] * p->x.stride[2];
+}
+
+static void FN(clear_channels)(const pool *p, int64_t n, int64_t c0, int64_t c1) {
+    real *x = (real *)p->x.data + n * p->x.stride_n + c0 * p->x.stride_c;
+    int64_t pixels = p->x.size[0] * p->x.size[1] * p->x.size[2], channels = c1 - c0;
+    if (p->x.stride_c == 1 && channels > 1)
+        for (int64_t i = 0; i < pixels; i++) memset(x + FN(element_of)(p, i), 0, (size_t)channels * sizeof(real));
+    else if (p->pixel_step == 1)
+        for (int64_t c = 0; c < channels; c++) memset(x + c * p->x.stride_c, 0, (size_t)pixels * sizeof(real));
+    else
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t i = 0; i < pixels; i++) x[c * p->x.stride_c + FN(element_of)(p, i)] = 0;
+}
+
+/* x[index] += y for the outputs of one row and the channels given; whichever of them is contiguous in y is the inner loop. */
+static inline ALWAYS_INLINE void FN(scatter_row)(const pool *p, const place *row, int64_t channels, const int64_t step) {
+    real *x = (real *)p->x.data + row->n * p->x.stride_n + row->c * p->x.stride_c;
+    const real *y = (const real *)p->y.data + volume_offset(&p->y, row, row->o);
+    const int64_t *index = (const int64_t *)p->indices.data + volume_offset(&p->indices, row, row->o);
+    for (int64_t i = 0; i < p->y.size[2]; i++) {
+        for (int64_t c = 0; c < channels; c++) {
+            int64_t at = index[c * p->indices.stride_c];
+            x[c * p->x.stride_c + (step ? at * step : FN(element_of)(p, at))] += y[c * p->y.stride_c];
+        }
+        y += p->y.stride[2];
+        index += p->indices.stride[2];
+    }
+}
+
+/* Channels c0..c1 of image n: x = 0, then every y is added where its maximum was, in the order of the outputs. */
+static void FN(max_unpool)(const pool *p, int64_t n, int64_t c0, int64_t c1) {
+    int64_t together = p->channels_last ? c1 - c0 : 1;
+    for (int64_t c = c0; c < c1; c += together) {
+        place row = {.n = n, .c = c};
+        FN(clear_channels)(p, n, c, c + together);
+        for (row.o[0] = 0; row.o[0] < p->y.size[0]; row.o[0]++)
+            for (row.o[1] = 0; row.o[1] < p->y.size[1]; row.o[1]++) {
+                if (p->pixel_step == 1) FN(scatter_row)(p, &row, together, 1);
+                else FN(scatter_row)(p, &row, together, p->pixel_step);
+            }
+    }
+}

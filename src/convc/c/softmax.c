@@ -1,0 +1,143 @@
+/* Softmax and the cross-entropy of class numbers: rows along the last axis, each computed by one thread. */
+#include "impl.h"
+
+#define ELEMENT_FLOPS 32.0 /* an exponential and its sum */
+#define TASK_ELEMENTS 8192
+
+/* Rows of up to four tensors; what the operator at hand does not have stays NULL. */
+typedef struct rows_job {
+    const convc_kernels *kernels;
+    const convc_tensor *x, *y, *grad, *target;
+    int64_t rows, tasks;
+} rows_job;
+
+static char *row_of(const convc_tensor *t, int axes, int64_t row) {
+    char *at = t->data;
+    for (int i = axes - 1; i >= 0; i--) {
+        at += row % t->shape[i] * t->strides[i];
+        row /= t->shape[i];
+    }
+    return at;
+}
+
+static convc_status run_rows(convc_task run, rows_job *j) {
+    const convc_tensor *t = j->x;
+    int64_t size = convc_size(t);
+    if (size == 0) return CONVC_OK;
+    j->kernels = convc_kernels_for(t->dtype);
+    j->rows = size / t->shape[t->ndim - 1];
+    j->tasks = min_i64(j->rows, ceil_div(size, TASK_ELEMENTS));
+    return convc_parallel(run, j, j->tasks, ELEMENT_FLOPS * (double)size, 0);
+}
+
+static convc_status check_like(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name) {
+    TRY(convc_check_tensor(t, name, 1, CONVC_MAX_NDIM));
+    TRY(convc_check_shape(t, name, like->shape, like->ndim));
+    return convc_check_dtype(t, name, like, like_name);
+}
+
+/* ---- softmax ---- */
+
+static void softmax_task(const void *context, int64_t task, void *workspace) {
+    const rows_job *j = context;
+    int last = j->x->ndim - 1;
+    (void)workspace;
+    for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
+        j->kernels->softmax(row_of(j->x, last, row), element_stride(j->x, last), row_of(j->y, last, row), element_stride(j->y, last),
+                            j->x->shape[last]);
+}
+
+convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y) {
+    TRY(convc_check_tensor(x, "x", 1, CONVC_MAX_NDIM));
+    TRY(check_like(y, "out", x, "x"));
+    TRY(convc_check_output(y, "out", 1, CONVC_MAX_NDIM));
+    TRY(convc_check_disjoint(y, "out", x, "x"));
+    rows_job j = {.x = x, .y = y};
+    return run_rows(softmax_task, &j);
+}
+
+static void softmax_backward_task(const void *context, int64_t task, void *workspace) {
+    const rows_job *j = context;
+    int last = j->x->ndim - 1;
+    (void)workspace;
+    for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
+        j->kernels->softmax_backward(row_of(j->grad, last, row), element_stride(j->grad, last), row_of(j->y, last, row),
+                                     element_stride(j->y, last), row_of(j->x, last, row), element_stride(j->x, last),
+                                     j->x->shape[last]);
+}
+
+convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tensor *y, const convc_tensor *grad_x) {
+    TRY(convc_check_tensor(grad_y, "grad", 1, CONVC_MAX_NDIM));
+    TRY(check_like(y, "y", grad_y, "grad"));
+    TRY(check_like(grad_x, "grad_x", grad_y, "grad"));
+    TRY(convc_check_output(grad_x, "grad_x", 1, CONVC_MAX_NDIM));
+    TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));
+    TRY(convc_check_disjoint(grad_x, "grad_x", y, "y"));
+    rows_job j = {.x = grad_x, .y = y, .grad = grad_y};
+    return run_rows(softmax_backward_task, &j);
+}
+
+/* ---- cross-entropy ---- */
+
+static int64_t target_of(const convc_tensor *target, int64_t row) { return *(const int64_t *)row_of(target, 1, row); }
+
+static convc_status check_target(const convc_tensor *target, const convc_tensor *logits) {
+    TRY(convc_check_any(target, "target", 1, 1));
+    if (target->dtype != CONVC_I64) return convc_fail(CONVC_INVALID_TYPE, "target must be int64");
+    TRY(convc_check_shape(target, "target", logits->shape, 1));
+    for (int64_t i = 0; i < target->shape[0]; i++) {
+        int64_t class = target_of(target, i);
+        if (class < 0 || class >= logits->shape[1])
+            return convc_fail(CONVC_INVALID_VALUE, "target must hold class numbers from 0 to %lld, got %lld for sample %lld",
+                              (long long)logits->shape[1] - 1, (long long)class, (long long)i);
+    }
+    return CONVC_OK;
+}
+
+/* One value a sample, written or read. */
+static convc_status check_values(const convc_tensor *t, const char *name, const convc_tensor *logits) {
+    TRY(convc_check_tensor(t, name, 1, 1));
+    TRY(convc_check_shape(t, name, logits->shape, 1));
+    return convc_check_dtype(t, name, logits, "logits");
+}
+
+static void cross_entropy_task(const void *context, int64_t task, void *workspace) {
+    const rows_job *j = context;
+    (void)workspace;
+    for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
+        j->kernels->cross_entropy(row_of(j->x, 1, row), element_stride(j->x, 1), j->x->shape[1], target_of(j->target, row),
+                                  row_of(j->y, 1, row));
+}
+
+convc_status convc_cross_entropy_forward(const convc_tensor *logits, const convc_tensor *target, const convc_tensor *loss) {
+    TRY(convc_check_tensor(logits, "logits", 2, 2));
+    TRY(check_target(target, logits));
+    TRY(check_values(loss, "loss", logits));
+    TRY(convc_check_output(loss, "loss", 1, 1));
+    TRY(convc_check_disjoint(loss, "loss", logits, "logits"));
+    TRY(convc_check_disjoint(loss, "loss", target, "target"));
+    rows_job j = {.x = logits, .y = loss, .target = target};
+    return run_rows(cross_entropy_task, &j);
+}
+
+static void cross_entropy_backward_task(const void *context, int64_t task, void *workspace) {
+    const rows_job *j = context;
+    (void)workspace;
+    for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
+        j->kernels->cross_entropy_backward(row_of(j->grad, 1, row), row_of(j->x, 1, row), element_stride(j->x, 1), j->x->shape[1],
+                                           target_of(j->target, row), row_of(j->y, 1, row), element_stride(j->y, 1));
+}
+
+convc_status convc_cross_entropy_backward(const convc_tensor *grad_loss, const convc_tensor *logits, const convc_tensor *target,
+                                          const convc_tensor *grad_logits) {
+    TRY(convc_check_tensor(logits, "logits", 2, 2));
+    TRY(check_target(target, logits));
+    TRY(check_values(grad_loss, "grad", logits));
+    TRY(check_like(grad_logits, "grad_logits", logits, "logits"));
+    TRY(convc_check_output(grad_logits, "grad_logits", 2, 2));
+    TRY(convc_check_disjoint(grad_logits, "grad_logits", grad_loss, "grad"));
+    TRY(convc_check_disjoint(grad_logits, "grad_logits", logits, "logits"));
+    TRY(convc_check_disjoint(grad_logits, "grad_logits", target, "target"));
+    rows_job j = {.x = logits, .y = grad_logits, .grad = grad_loss, .target = target};
+    return run_rows(cross_entropy_backward_task, &j);
+}
