@@ -1,0 +1,324 @@
+"""Types of the compiled core. float32 in gives float32 out, float64 gives float64; the two do not mix."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, SupportsFloat, SupportsIndex, TypeAlias, TypeVar, final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+_Real = TypeVar("_Real", np.float32, np.float64)
+_Axes: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+_Padding: TypeAlias = SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]] | Literal["valid", "same"]
+_Layout1d: TypeAlias = Literal["NCW", "NWC"]
+_Layout2d: TypeAlias = Literal["NCHW", "NHWC"]
+_Layout3d: TypeAlias = Literal["NCDHW", "NDHWC"]
+_Layout: TypeAlias = Literal["NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
+_Fit: TypeAlias = Literal["floor", "exact"]
+_PoolFit: TypeAlias = Literal["floor", "exact", "ceil"]
+_Algorithm: TypeAlias = Literal["auto", "gemm"]
+_Activation: TypeAlias = Literal["relu"] | None
+_Gradients: TypeAlias = tuple[NDArray[_Real], NDArray[_Real], NDArray[_Real]]
+_SomeGradients: TypeAlias = tuple[NDArray[_Real] | None, NDArray[_Real] | None, NDArray[_Real] | None]
+
+@final
+class Plan:
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...
+    @property
+    def layout(self) -> str: ...
+    @property
+    def dtype(self) -> np.dtype[np.float32] | np.dtype[np.float64]: ...
+    def __call__(self, x: NDArray[_Real], out: NDArray[_Real] | None = None) -> NDArray[_Real]: ...
+
+def prepare(
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None,
+    input_shape: Sequence[SupportsIndex],
+    *,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    layout: _Layout | None = None,
+    pad_mode: Literal["zeros"] = "zeros",
+    fit: _Fit = "floor",
+    algorithm: _Algorithm = "auto",
+    activation: _Activation = None,
+) -> Plan: ...
+def conv1d(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    pad_mode: Literal["zeros"] = "zeros",
+    fit: _Fit = "floor",
+    algorithm: _Algorithm = "auto",
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def conv2d(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    pad_mode: Literal["zeros"] = "zeros",
+    fit: _Fit = "floor",
+    algorithm: _Algorithm = "auto",
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def conv3d(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout3d = "NCDHW",
+    pad_mode: Literal["zeros"] = "zeros",
+    fit: _Fit = "floor",
+    algorithm: _Algorithm = "auto",
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def conv1d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout1d = "NCW",
+) -> _Gradients[_Real]: ...
+@overload
+def conv1d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+@overload
+def conv2d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+) -> _Gradients[_Real]: ...
+@overload
+def conv2d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+@overload
+def conv3d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout3d = "NCDHW",
+) -> _Gradients[_Real]: ...
+@overload
+def conv3d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    groups: SupportsIndex = 1,
+    *,
+    layout: _Layout3d = "NCDHW",
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+@overload
+def max_pool1d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    fit: _PoolFit = "floor",
+    return_indices: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def max_pool1d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    fit: _PoolFit = "floor",
+    return_indices: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
+def max_pool1d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], x_shape: Sequence[SupportsIndex], *, layout: _Layout1d = "NCW"
+) -> NDArray[_Real]: ...
+@overload
+def max_pool2d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    fit: _PoolFit = "floor",
+    return_indices: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def max_pool2d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    fit: _PoolFit = "floor",
+    return_indices: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
+def max_pool2d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], x_shape: Sequence[SupportsIndex], *, layout: _Layout2d = "NCHW"
+) -> NDArray[_Real]: ...
+@overload
+def max_pool3d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout3d = "NCDHW",
+    fit: _PoolFit = "floor",
+    return_indices: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def max_pool3d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout3d = "NCDHW",
+    fit: _PoolFit = "floor",
+    return_indices: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
+def max_pool3d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], x_shape: Sequence[SupportsIndex], *, layout: _Layout3d = "NCDHW"
+) -> NDArray[_Real]: ...
+def im2col(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout = "NCHW",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def col2im(
+    cols: NDArray[_Real],
+    output_size: _Axes,
+    kernel_size: _Axes,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout = "NCHW",
+) -> NDArray[_Real]: ...
+def gemm(
+    a: NDArray[_Real], b: NDArray[_Real], *, accumulate: bool = False, out: NDArray[_Real] | None = None
+) -> NDArray[_Real]: ...
+def linear(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    *,
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def linear_backward(grad: NDArray[_Real], x: NDArray[_Real], weight: NDArray[_Real]) -> _Gradients[_Real]: ...
+@overload
+def linear_backward(
+    grad: NDArray[_Real], x: NDArray[_Real], weight: NDArray[_Real], *, needs: Sequence[str]
+) -> _SomeGradients[_Real]: ...
+def relu(x: NDArray[_Real], *, out: NDArray[_Real] | None = None) -> NDArray[_Real]: ...
+def relu_backward(grad: NDArray[_Real], x: NDArray[_Real]) -> NDArray[_Real]: ...
+def softmax(x: NDArray[_Real], axis: SupportsIndex = -1, *, out: NDArray[_Real] | None = None) -> NDArray[_Real]: ...
+def softmax_backward(grad: NDArray[_Real], y: NDArray[_Real], axis: SupportsIndex = -1) -> NDArray[_Real]: ...
+@overload
+def cross_entropy(
+    logits: NDArray[_Real], target: NDArray[np.int64], *, reduction: Literal["mean", "sum"] = "mean"
+) -> float: ...
+@overload
+def cross_entropy(
+    logits: NDArray[_Real], target: NDArray[np.int64], *, reduction: Literal["none"]
+) -> NDArray[_Real]: ...
+@overload
+def cross_entropy(logits: NDArray[_Real], target: NDArray[np.int64], *, reduction: str) -> Any: ...
+def cross_entropy_backward(
+    logits: NDArray[_Real],
+    target: NDArray[np.int64],
+    grad: SupportsFloat | NDArray[_Real] = 1.0,
+    *,
+    reduction: str = "mean",
+) -> NDArray[_Real]: ...
+def set_num_threads(n: SupportsIndex) -> None: ...
+def get_num_threads() -> int: ...
+def set_isa(name: str) -> None: ...
+def get_isa() -> str: ...
+def _available_isas() -> tuple[str, ...]: ...
