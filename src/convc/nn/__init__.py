@@ -1,0 +1,31 @@
+"""Layers: thin callers of the operators, with PyTorch's names, arguments and initial values.
+
+A layer keeps no state but its parameters. ``layer(x)`` is for use; ``y, backward = layer.forward(x)`` is for training,
+where ``grad_x = backward(grad_y)`` adds to the gradients of the parameters.
+"""
+
+from convc.nn._dense import Dropout, Flatten, Linear, ReLU
+from convc.nn._files import load_model
+from convc.nn._module import IncompatibleKeys, Module, Parameter
+from convc.nn._sequential import Sequential
+from convc.nn._spatial import Conv1d, Conv2d, Conv3d, MaxPool1d, MaxPool2d, MaxPool3d
+from convc.nn._summary import Summary
+
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "Dropout",
+    "Flatten",
+    "IncompatibleKeys",
+    "Linear",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Sequential",
+    "Summary",
+    "load_model",
+]

@@ -1,0 +1,192 @@
+"""Networks in safetensors files: the parameters under their PyTorch names, the description of the layers beside them.
+
+Nothing here runs code from a file: the format holds numbers and text, and the text can only name the layers below.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from convc.nn import _dense, _sequential, _spatial
+from convc.nn._module import Array, IncompatibleKeys, Module
+from convc.nn._weights import choice
+
+Path = str | os.PathLike[str]
+
+_KEY, _VERSION = "convc", 1
+_LAYERS: dict[str, type[Module]] = {
+    layer.__name__: layer
+    for layer in (
+        _spatial.Conv1d,
+        _spatial.Conv2d,
+        _spatial.Conv3d,
+        _spatial.MaxPool1d,
+        _spatial.MaxPool2d,
+        _spatial.MaxPool3d,
+        _dense.Linear,
+        _dense.ReLU,
+        _dense.Flatten,
+        _dense.Dropout,
+        _sequential.Sequential,
+    )
+}
+
+
+def save(net: Module, path: Path) -> None:
+    """See `Module.save`."""
+    numpy_format = _safetensors().numpy
+    description = _describe(net)
+    metadata = None if description is None else {_KEY: json.dumps({"version": _VERSION, "model": description})}
+    _write_atomically(path, numpy_format.save(net.state_dict(), metadata))
+
+
+def load(net: Module, path: Path, strict: bool) -> IncompatibleKeys:
+    """See `Module.load`."""
+    state, _ = _read(path)
+    try:
+        return net.load_state_dict(state, strict)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def load_model(path: Path) -> Module:
+    """
+    Build a network again, layers and parameters, from a file that `Module.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, does not describe its layers (as files from PyTorch do not: build the network and
+        use its `load`), or describes something other than convc's layers with the parameters in the file.
+    ImportError
+        If safetensors is not installed: ``pip install convc[train]``.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from convc import nn
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.safetensors")
+    >>> nn.Sequential(nn.Linear(4, 3), nn.ReLU()).save(path)
+    >>> nn.load_model(path)
+    Sequential(
+      (0): Linear(in_features=4, out_features=3, bias=True)
+      (1): ReLU()
+    )
+    """
+    state, metadata = _read(path)
+    if _KEY not in metadata:
+        raise ValueError(f"{os.fspath(path)}: no description of the layers; build the network and use its load()")
+    try:
+        content = json.loads(metadata[_KEY])
+        if not isinstance(content, dict) or content.get("version") != _VERSION:
+            raise ValueError(f"not a description of version {_VERSION}")
+        net = _build(content.get("model"), "", state)
+        net.load_state_dict(state)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{os.fspath(path)}: the description of the layers cannot be used: {error}") from None
+    return net
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError("files of weights need safetensors: pip install convc[train]") from error
+    return safetensors
+
+
+def _read(path: Path) -> tuple[dict[str, Array], Mapping[str, str]]:
+    safetensors = _safetensors()
+    # The ordinary errors for what is missing, a directory or forbidden, which safetensors does not tell apart.
+    with open(path, "rb"):
+        pass
+    state = {}
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 - the handle is no mapping
+                try:
+                    state[name] = file.get_tensor(name)
+                except (TypeError, AttributeError) as error:
+                    raise ValueError(f"{os.fspath(path)}: {name}: NumPy cannot read it: {error}") from None
+            return state, file.metadata() or {}
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ValueError(f"{os.fspath(path)}: damaged, or not a safetensors file: {error}") from error
+
+
+def _describe(net: Module) -> dict[str, Any] | None:
+    """The layers as JSON holds them, or None if there are others than convc's own."""
+    if any(_LAYERS.get(type(module).__name__) is not type(module) for module in net.modules()):
+        return None
+    return {"type": type(net).__name__, **net.config()}
+
+
+def _build(description: Any, prefix: str, state: Mapping[str, Array]) -> Module:
+    if not isinstance(description, dict) or description.get("type") not in list(_LAYERS):
+        kind = description.get("type") if isinstance(description, dict) else description
+        raise ValueError(f"{kind!r} is no layer")
+    kind = description["type"]
+    options = {key: _tuples(value) for key, value in description.items() if key != "type"}
+    if kind == "Sequential":
+        layers = options.get("layers")
+        if set(options) != {"layers"} or not isinstance(layers, tuple):
+            raise ValueError("a Sequential has layers and nothing else")
+        return _sequential.Sequential(*(_build(layer, f"{prefix}{i}.", state) for i, layer in enumerate(layers)))
+    _check_weight(_LAYERS[kind], options, prefix, state)
+    layer = _LAYERS[kind](**options)
+    if layer.config() != options:
+        raise ValueError(f"{prefix}{kind}: expected {sorted(layer.config())}, got {options}")
+    return layer
+
+
+def _check_weight(kind: type[Module], options: dict[str, Any], prefix: str, state: Mapping[str, Array]) -> None:
+    """The weight is as large as described: a layer of a billion channels is not even begun."""
+    if not hasattr(kind, "weight_shape"):
+        return
+    choice(options.get("dtype"), "dtype", ("float32", "float64"))
+    try:
+        described = kind.weight_shape(**options)
+    except (TypeError, ArithmeticError) as error:
+        raise ValueError(f"{prefix}{kind.__name__}: {error}") from None
+    name = f"{prefix}weight"
+    if name not in state or state[name].shape != described:
+        got = state[name].shape if name in state else "none"
+        raise ValueError(f"{name} is described with the shape {described}, the file has {got}")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Under this name there is the old file or the whole new one, even if the program or the machine stops."""
+    target = os.path.realpath(path)  # a link stays a link
+    temporary = f"{target}.{secrets.token_hex(4)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if os.name == "posix":
+        folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

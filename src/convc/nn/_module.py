@@ -1,0 +1,294 @@
+"""What every layer is made of: parameters, and modules that hold them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from convc.shapes import ReceptiveField
+
+if TYPE_CHECKING:
+    from convc.nn._summary import Summary
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Backward = Callable[[Array], Any]  # takes the gradient of the output, returns that of the input
+
+
+class IncompatibleKeys(NamedTuple):
+    """What `Module.load_state_dict` skipped."""
+
+    missing: list[str]
+    unexpected: list[str]
+
+
+class Parameter:
+    """
+    An array that training changes, and its gradient.
+
+    Parameters
+    ----------
+    data : ndarray of float32 or float64
+        Kept as it is if it is C-contiguous and writeable, else copied.
+
+    Attributes
+    ----------
+    data : ndarray
+    grad : ndarray or None
+        Sum of the gradients since the last `zero_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> scale = nn.Parameter(np.ones(3))
+    >>> scale.accumulate(np.full(3, 0.5))
+    >>> scale.grad
+    array([0.5, 0.5, 0.5])
+    """
+
+    __slots__ = ("data", "grad")
+
+    data: Array
+    grad: Array | None
+
+    def __init__(self, data: Array) -> None:
+        if not isinstance(data, np.ndarray) or data.dtype not in (np.float32, np.float64):
+            got = data.dtype if isinstance(data, np.ndarray) else type(data).__name__
+            raise TypeError(f"data must be an array of float32 or float64, got {got}")
+        self.data = np.require(data, requirements=("C", "W"))
+        self.grad = None
+
+    def accumulate(self, grad: Array) -> None:
+        """Add a gradient of the shape of `data`. The array is kept, not copied, if it is the first."""
+        if grad.shape != self.data.shape:
+            raise ValueError(f"grad must have the shape of the parameter, {self.data.shape}, got {grad.shape}")
+        if self.grad is None:
+            self.grad = grad
+        else:
+            self.grad += grad
+
+    def zero_grad(self) -> None:
+        """Forget the gradient."""
+        self.grad = None
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.data!r})"
+
+
+class Module:
+    """
+    A layer, or a network of layers.
+
+    A module of one's own sets its `Parameter` and `Module` objects as attributes and defines `forward`; names, saving,
+    gradients and the summary follow. Its state is its parameters: what `backward` needs is kept by `backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> class Scale(nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = nn.Parameter(np.ones(1))
+    ...     def forward(self, x):
+    ...         def backward(grad):
+    ...             self.factor.accumulate(np.sum(grad * x, keepdims=True).reshape(1))
+    ...             return grad * self.factor.data
+    ...         return x * self.factor.data, backward
+    >>> y, backward = Scale().forward(np.array([1.0, 2.0]))
+    >>> backward(np.ones(2))
+    array([1., 1.])
+    """
+
+    def forward(self, x: Array) -> tuple[Array, Backward]:
+        """
+        Output for training, and the function that continues the gradient.
+
+        Returns
+        -------
+        y : ndarray
+        backward : callable
+            ``grad_x = backward(grad_y)`` adds to the `grad` of each parameter.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward(x) -> (y, backward)")
+
+    def forward_data(self, x: Array) -> tuple[Array, Backward]:
+        """Like `forward`, where nobody asks for the gradient of `x`: `backward` may leave it out and return None."""
+        return self.forward(x)
+
+    def __call__(self, x: Array) -> Array:
+        """Output for use: dropout is off, and nothing is kept for a backward pass."""
+        return self.forward(x)[0]
+
+    # ---- what there is inside
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules directly inside, in the order in which they were set."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all those inside, outer ones first."""
+        yield self
+        for _, child in self.named_children():
+            yield from child.modules()
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Every parameter with its PyTorch name, such as ``"0.weight"``; a shared one under each of its names."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield prefix + name, value
+        for name, child in self.named_children():
+            yield from child.named_parameters(f"{prefix}{name}.")
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Every parameter, once."""
+        seen = set()
+        for _, parameter in self.named_parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield parameter
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def seed(self, seed: int | np.random.SeedSequence | None) -> None:
+        """
+        Start every random stream inside (that of `Dropout`) again.
+
+        A module of one's own that draws random numbers during training overrides this.
+        """
+        sequence = seed if isinstance(seed, np.random.SeedSequence) else np.random.SeedSequence(seed)
+        children = [child for _, child in self.named_children()]
+        for child, stream in zip(children, sequence.spawn(len(children)), strict=True):
+            child.seed(stream)
+
+    # ---- state
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters under their PyTorch names; later training does not change them."""
+        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """
+        Copy values into the parameters.
+
+        Parameters
+        ----------
+        state : mapping of str to array
+            Arrays or CPU tensors of any floating-point type; they are converted to the types of the parameters.
+        strict : bool
+            Whether the names must be exactly those of the parameters.
+
+        Returns
+        -------
+        IncompatibleKeys
+            The names that were not found (`missing`) and not used (`unexpected`).
+
+        Raises
+        ------
+        ValueError
+            If names or shapes do not match; all of them are listed, and no parameter has changed.
+        TypeError
+            If an entry does not hold floating-point numbers.
+        """
+        parameters = dict(self.named_parameters())
+        missing = [name for name in parameters if name not in state]
+        unexpected = [name for name in state if name not in parameters]
+        problems = [f"{name} is missing" for name in missing] + [f"{name} is unexpected" for name in unexpected]
+        if not strict:
+            problems.clear()
+        values = {}
+        for name in parameters.keys() & state.keys():
+            values[name] = value = np.asarray(state[name])
+            if value.dtype.kind != "f":
+                raise TypeError(f"state_dict: {name} must hold floating-point numbers, got {value.dtype}")
+        for name, parameter in parameters.items():
+            if name in values and values[name].shape != parameter.data.shape:
+                problems.append(f"{name} has shape {values[name].shape}, the network needs {parameter.data.shape}")
+        if problems:
+            raise ValueError(f"state_dict does not fit the network: {'; '.join(problems)}")
+        for name, value in values.items():
+            np.copyto(parameters[name].data, value, casting="same_kind")
+        return IncompatibleKeys(missing, unexpected)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """
+        Write the parameters to a safetensors file under their PyTorch names.
+
+        The file replaces an older one in a single step: at no moment is there half a file under this name. If the
+        network consists of convc's own layers, their description goes into the metadata, from which `nn.load_model`
+        builds it again.
+
+        Raises
+        ------
+        ImportError
+            If safetensors is not installed: ``pip install convc[train]``.
+        """
+        from convc.nn import _files
+
+        _files.save(self, path)
+
+    def load(self, path: str | os.PathLike[str], strict: bool = True) -> IncompatibleKeys:
+        """
+        Read the parameters from a safetensors file, one of convc's or of PyTorch's.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged, or its names or shapes do not match; it names the file.
+        ImportError
+            If safetensors is not installed: ``pip install convc[train]``.
+        """
+        from convc.nn import _files
+
+        return _files.load(self, path, strict)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this module again, as JSON can hold them."""
+        raise NotImplementedError(f"{type(self).__name__} does not describe itself")
+
+    # ---- sizes; all shapes are without the batch axis
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the output for one input of the given shape. A module that does not define it is tried on zeros."""
+        dtype = next((parameter.data.dtype for parameter in self.parameters()), np.dtype(np.float32))
+        shape: tuple[int, ...] = self(np.zeros((1, *input_shape), dtype)).shape
+        return shape[1:]
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        """Multiply-adds for one input of the given shape; a module that has any defines this."""
+        return 0
+
+    def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
+        """
+        What an output position sees of the network's input, from what an input position sees; None is everything.
+
+        A module that looks at more than one position defines this.
+        """
+        return field
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """
+        Layers, output volumes, parameters, receptive fields and multiply-adds; printing it shows a table.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Shape of one input, without the batch axis.
+
+        Examples
+        --------
+        >>> from convc import nn
+        >>> net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
+        >>> net.summary((1, 28, 28)).parameters
+        156
+        """
+        from convc.nn._summary import summarize
+
+        return summarize(self, input_shape)

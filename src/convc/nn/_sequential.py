@@ -1,0 +1,122 @@
+"""Layers one after another."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, overload
+
+from convc.nn._dense import Linear, ReLU
+from convc.nn._module import Array, Backward, Module
+from convc.nn._spatial import Conv1d, Conv2d, Conv3d
+from convc.shapes import ReceptiveField
+
+_FUSABLE = (Conv1d, Conv2d, Conv3d, Linear)
+
+
+class Sequential(Module):
+    """
+    Layers one after another.
+
+    A ReLU that follows a convolution or a fully connected layer is computed within that layer, which changes no result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 10))
+    >>> net(np.ones((2, 1, 8, 8), np.float32)).shape
+    (2, 10)
+    >>> list(net.state_dict())
+    ['0.weight', '0.bias', '4.weight', '4.bias']
+    """
+
+    def __init__(self, *layers: Module) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Module):
+                raise TypeError(f"layer {i} must be a Module, got {layer!r}")
+        self.layers = list(layers)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        for i, layer in enumerate(self.layers):
+            yield str(i), layer
+
+    def __call__(self, x: Array) -> Array:
+        for layer in self._stages():
+            x = layer(x)
+        return x
+
+    def forward(self, x: Array) -> tuple[Array, Backward]:
+        return self._forward(x, False)
+
+    def forward_data(self, x: Array) -> tuple[Array, Backward]:
+        return self._forward(x, True)
+
+    def _forward(self, x: Array, is_data: bool) -> tuple[Array, Backward]:
+        backwards: list[Backward] = []
+        for layer in self._stages():
+            if not is_data:
+                x, backward = layer.forward(x)
+                backwards.append(backward)
+                continue
+            # No gradient is needed until the first layer that learns.
+            x, backward = layer.forward_data(x)
+            if next(layer.parameters(), None) is not None:
+                backwards.append(backward)
+                is_data = False
+
+        def run_backward(grad: Array) -> Array | None:
+            for backward in reversed(backwards):
+                grad = backward(grad)
+            return None if is_data else grad
+
+        return x, run_backward
+
+    def _stages(self) -> list[Module]:
+        """The layers, each ReLU merged with the layer before it where that layer can do its work."""
+        stages: list[Module] = []
+        for layer in self.layers:
+            last: Any = stages[-1] if stages else None
+            if type(layer) is ReLU and type(last) in _FUSABLE and last.activation is None:
+                last = stages[-1] = copy.copy(last)
+                last.activation = "relu"
+            else:
+                stages.append(layer)
+        return stages
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        for layer in self.layers:
+            input_shape = layer.output_shape(input_shape)
+        return tuple(input_shape)
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        total = 0
+        for layer in self.layers:
+            total += layer.macs(input_shape)
+            input_shape = layer.output_shape(input_shape)
+        return total
+
+    def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
+        for layer in self.layers:
+            field = layer.receptive_field(field)
+        return field
+
+    def config(self) -> dict[str, Any]:
+        return {"layers": [{"type": type(layer).__name__, **layer.config()} for layer in self.layers]}
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self.named_children()]
+        return "Sequential(" + "".join(f"\n  {line}" for line in lines) + ("\n)" if lines else ")")

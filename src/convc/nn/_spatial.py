@@ -1,0 +1,355 @@
+"""Convolutions and pools: layers whose windows move over the spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from convc import _core, shapes
+from convc.nn._module import Array, Backward, Module
+from convc.nn._weights import Random, accumulate, choice, data, initial
+from convc.shapes import ReceptiveField
+
+_LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+
+
+class _Spatial(Module):
+    """What convolutions and pools share: windows over the spatial axes of a layout."""
+
+    _ndim: ClassVar[int]
+
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: str | tuple[Any, ...]
+    dilation: tuple[int, ...]
+    layout: str
+    fit: str
+
+    def _set_windows(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, layout: str, fit: str) -> None:
+        self.kernel_size = shapes.axes(kernel_size, self._ndim, "kernel_size")
+        self.stride = shapes.axes(stride, self._ndim, "stride")
+        self.dilation = shapes.axes(dilation, self._ndim, "dilation")
+        pairs = shapes.padding_axes(padding, self.kernel_size, self.dilation)
+        symmetric = all(before == after for before, after in pairs)
+        self.padding = padding if isinstance(padding, str) else tuple(p[0] for p in pairs) if symmetric else pairs
+        self.layout = choice(layout, "layout", _LAYOUTS[self._ndim])
+        self.fit = fit
+
+    def _spatial_shape(self, input_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        """Channels, and the spatial output size."""
+        if len(input_shape) != self._ndim + 1:
+            raise ValueError(f"{type(self).__name__} needs an input of {self._ndim + 1} axes, got {tuple(input_shape)}")
+        channels, size = input_shape[0], input_shape[1:]
+        if self.layout == _LAYOUTS[self._ndim][1]:
+            channels, size = input_shape[-1], input_shape[:-1]
+        windows = self.kernel_size, self.stride, self.padding, self.dilation
+        return channels, shapes.output_shape(size, *windows, fit=self.fit)
+
+    def _shape(self, channels: int, size: tuple[int, ...]) -> tuple[int, ...]:
+        return (channels, *size) if self.layout == _LAYOUTS[self._ndim][0] else (*size, channels)
+
+    def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
+        return field and field.after(self.kernel_size, self.stride, self.dilation)
+
+    def _extras(self) -> str:
+        layout = "" if self.layout == _LAYOUTS[self._ndim][0] else f", layout={self.layout!r}"
+        return layout + ("" if self.fit == "floor" else f", fit={self.fit!r}")
+
+
+class _Conv(_Spatial):
+    _operator: ClassVar[Callable[..., Array]]
+    _gradient: ClassVar[Callable[..., tuple[Any, Any, Any]]]
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: shapes.Axes,
+        stride: shapes.Axes = 1,
+        padding: shapes.Padding = 0,
+        dilation: shapes.Axes = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        layout: str | None = None,
+        fit: str = "floor",
+        activation: str | None = None,
+        dtype: Any = np.float32,
+        rng: Random = None,
+    ) -> None:
+        self._set_windows(kernel_size, stride, padding, dilation, layout or _LAYOUTS[self._ndim][0], fit)
+        choice(fit, "fit", ("floor", "exact"))
+        self.in_channels = shapes.integer(in_channels, "in_channels", 1)
+        self.out_channels = shapes.integer(out_channels, "out_channels", 1)
+        self.groups = shapes.integer(groups, "groups", 1)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"groups must divide in_channels and out_channels, "
+                f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
+            )
+        self.activation = choice(activation, "activation", (None, "relu"))
+        shape = self.weight_shape(self.in_channels, self.out_channels, self.kernel_size, self.groups)
+        self.weight, self.bias = initial(shape, bias, dtype, rng)
+
+    @staticmethod
+    def weight_shape(
+        in_channels: int, out_channels: int, kernel_size: tuple[int, ...], groups: int, **_: Any
+    ) -> tuple[int, ...]:
+        """Shape of the weight of such a layer."""
+        return (out_channels, in_channels // groups, *kernel_size)
+
+    def __call__(self, x: Array) -> Array:
+        return type(self)._operator(
+            x,
+            self.weight.data,
+            data(self.bias),
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            layout=self.layout,
+            fit=self.fit,
+            activation=self.activation,
+        )
+
+    def forward(self, x: Array) -> tuple[Array, Backward]:
+        return self._forward(x, ("x",))
+
+    def forward_data(self, x: Array) -> tuple[Array, Backward]:
+        return self._forward(x, ())
+
+    def _forward(self, x: Array, needs: tuple[str, ...]) -> tuple[Array, Backward]:
+        y = self(x)
+        weight, bias = self.weight, self.bias
+        windows = self.stride, self.padding, self.dilation, self.groups
+        needs += ("weight",) if bias is None else ("weight", "bias")
+
+        def backward(grad: Array) -> Array | None:
+            if self.activation:
+                grad = _core.relu_backward(grad, y)
+            grads = type(self)._gradient(grad, x, weight.data, *windows, layout=self.layout, needs=needs)
+            return accumulate(weight, bias, grads)
+
+        return y, backward
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        channels, size = self._spatial_shape(input_shape)
+        if channels != self.in_channels:
+            raise ValueError(f"{self} needs {self.in_channels} channels, got {tuple(input_shape)} in {self.layout[1:]}")
+        return self._shape(self.out_channels, size)
+
+    def macs(self, input_shape: tuple[int, ...]) -> int:
+        size = self._spatial_shape(input_shape)[1]
+        return shapes.conv_macs(self.in_channels, self.out_channels, self.kernel_size, size, self.groups)
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "bias": self.bias is not None,
+            "layout": self.layout,
+            "fit": self.fit,
+            "activation": self.activation,
+            "dtype": self.weight.data.dtype.name,
+        }
+
+    def __repr__(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        ones, zeros = (1,) * self._ndim, (0,) * self._ndim
+        text += "" if self.padding == zeros else f", padding={self.padding}"
+        text += "" if self.dilation == ones else f", dilation={self.dilation}"
+        text += "" if self.groups == 1 else f", groups={self.groups}"
+        text += "" if self.bias else ", bias=False"
+        text += f", activation={self.activation!r}" if self.activation else ""
+        return f"{type(self).__name__}({text}{self._extras()})"
+
+
+class Conv1d(_Conv):
+    """
+    Convolution of (N, C, W) signals; the arguments are those of `Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> nn.Conv1d(2, 4, 3)(np.ones((1, 2, 10), np.float32)).shape
+    (1, 4, 8)
+    """
+
+    _ndim = 1
+    _operator, _gradient = staticmethod(_core.conv1d), staticmethod(_core.conv1d_backward)
+
+
+class Conv2d(_Conv):
+    """
+    Convolution of (N, C, H, W) images with `out_channels` filters.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size, stride, dilation : int or one int for each axis
+    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"`` or ``"same"``
+    groups : int
+        Must divide both numbers of channels; ``groups=in_channels`` makes the convolution depthwise.
+    bias : bool
+    layout : {"NCHW", "NHWC"}
+        Of the input and the output; the weight is (out_channels, in_channels / groups, height, width) in both.
+    fit : {"floor", "exact"}
+        Whether a stride that does not divide the way left is an error.
+    activation : {None, "relu"}
+        Applied to the output while it is still in the cache.
+    dtype : float32 or float64
+    rng : numpy.random.Generator or int, optional
+        Draws the initial values, uniform within 1 / sqrt(weights in a filter) of zero, as PyTorch's are.
+
+    Attributes
+    ----------
+    weight : Parameter
+    bias : Parameter or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> conv = nn.Conv2d(3, 8, 3, padding="same", rng=0)
+    >>> y, backward = conv.forward(np.ones((2, 3, 32, 32), np.float32))
+    >>> y.shape, backward(y).shape, conv.weight.grad.shape
+    ((2, 8, 32, 32), (2, 3, 32, 32), (8, 3, 3, 3))
+    """
+
+    _ndim = 2
+    _operator, _gradient = staticmethod(_core.conv2d), staticmethod(_core.conv2d_backward)
+
+
+class Conv3d(_Conv):
+    """
+    Convolution of (N, C, D, H, W) volumes; the arguments are those of `Conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> nn.Conv3d(1, 2, 3)(np.ones((1, 1, 4, 5, 6), np.float32)).shape
+    (1, 2, 2, 3, 4)
+    """
+
+    _ndim = 3
+    _operator, _gradient = staticmethod(_core.conv3d), staticmethod(_core.conv3d_backward)
+
+
+class _MaxPool(_Spatial):
+    _operator: ClassVar[Callable[..., Any]]
+    _gradient: ClassVar[Callable[..., Array]]
+
+    def __init__(
+        self,
+        kernel_size: shapes.Axes,
+        stride: shapes.Axes | None = None,
+        padding: shapes.Padding = 0,
+        dilation: shapes.Axes = 1,
+        *,
+        layout: str | None = None,
+        fit: str = "floor",
+    ) -> None:
+        stride = kernel_size if stride is None else stride
+        self._set_windows(kernel_size, stride, padding, dilation, layout or _LAYOUTS[self._ndim][0], fit)
+        choice(fit, "fit", ("floor", "exact", "ceil"))
+
+    def __call__(self, x: Array) -> Array:
+        y: Array = self._run(x, False)
+        return y
+
+    def forward(self, x: Array) -> tuple[Array, Backward]:
+        y, indices = self._run(x, True)
+        return y, lambda grad: type(self)._gradient(grad, indices, x.shape, layout=self.layout)
+
+    def _run(self, x: Array, return_indices: bool) -> Any:
+        windows = self.kernel_size, self.stride, self.padding, self.dilation
+        return type(self)._operator(x, *windows, layout=self.layout, fit=self.fit, return_indices=return_indices)
+
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return self._shape(*self._spatial_shape(input_shape))
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "layout": self.layout,
+            "fit": self.fit,
+        }
+
+    def __repr__(self) -> str:
+        values = (self.kernel_size, self.stride, self.padding, self.dilation)
+        # One number where all axes agree, as PyTorch shows them.
+        short = [v[0] if isinstance(v, tuple) and len(set(v)) == 1 and isinstance(v[0], int) else v for v in values]
+        kernel, stride, padding, dilation = short
+        text = f"kernel_size={kernel}, stride={stride}, padding={padding}, dilation={dilation}"
+        return f"{type(self).__name__}({text}{self._extras()})"
+
+
+class MaxPool1d(_MaxPool):
+    """
+    Largest value in each window of (N, C, W) signals; the arguments are those of `MaxPool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> nn.MaxPool1d(2)(np.arange(6.0).reshape(1, 1, 6))
+    array([[[1., 3., 5.]]])
+    """
+
+    _ndim = 1
+    _operator, _gradient = staticmethod(_core.max_pool1d), staticmethod(_core.max_pool1d_backward)
+
+
+class MaxPool2d(_MaxPool):
+    """
+    Largest value in each window of (N, C, H, W) images.
+
+    Parameters
+    ----------
+    kernel_size : int or one int for each axis
+    stride : int or one int for each axis, optional
+        `kernel_size` if not given.
+    padding, dilation : int or one int for each axis
+    layout : {"NCHW", "NHWC"}
+    fit : {"floor", "exact", "ceil"}
+        What happens to a rest that the stride leaves: dropped, an error, or a partial window for it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> nn.MaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
+    """
+
+    _ndim = 2
+    _operator, _gradient = staticmethod(_core.max_pool2d), staticmethod(_core.max_pool2d_backward)
+
+
+class MaxPool3d(_MaxPool):
+    """
+    Largest value in each window of (N, C, D, H, W) volumes; the arguments are those of `MaxPool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> nn.MaxPool3d(2)(np.ones((1, 1, 4, 4, 4))).shape
+    (1, 1, 2, 2, 2)
+    """
+
+    _ndim = 3
+    _operator, _gradient = staticmethod(_core.max_pool3d), staticmethod(_core.max_pool3d_backward)

@@ -1,0 +1,561 @@
+"""Layers: gradients against central differences, results against PyTorch, no hidden state, clear errors."""
+
+import doctest
+import gc
+import importlib
+import math
+import weakref
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import convc
+from convc import nn
+
+EPS, ATOL, RTOL = 1e-6, 1e-5, 1e-3
+F64 = np.float64
+
+
+def spread(shape, seed=0):
+    """Distinct numbers far from zero and from each other, so that no step of EPS crosses a kink."""
+    size = math.prod(shape)
+    return np.random.default_rng(seed).permutation(np.linspace(-1, 1, 2 * size + 1)[1::2]).reshape(shape)
+
+
+def numeric_gradient(f, array):
+    """Central differences of the number f() by each element of the array, in place."""
+    result = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        array[index] = value + EPS
+        above = f()
+        array[index] = value - EPS
+        below = f()
+        array[index] = value
+        result[index] = (above - below) / (2 * EPS)
+    return result
+
+
+def check_gradients(layer, x):
+    """All gradients of a random projection of the output."""
+    layer.seed(7)
+    y, backward = layer.forward(x)
+    projection = np.random.default_rng(1).normal(size=y.shape)
+
+    def f():
+        layer.seed(7)
+        return float((layer.forward(x)[0] * projection).sum())
+
+    layer.zero_grad()
+    grad_x = backward(projection)
+    assert grad_x.shape == x.shape
+    np.testing.assert_allclose(grad_x, numeric_gradient(f, x), RTOL, ATOL)
+    for name, parameter in layer.named_parameters():
+        np.testing.assert_allclose(parameter.grad, numeric_gradient(f, parameter.data), RTOL, ATOL, err_msg=name)
+
+
+class Residual(nn.Module):
+    """A module of a user's own: y = x + inner(x)."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.scale = nn.Parameter(np.full((1,), 0.5))
+
+    def forward(self, x):
+        inner, backward_inner = self.inner.forward(x)
+
+        def backward(grad):
+            self.scale.accumulate((grad * inner).sum().reshape(1))
+            return grad + backward_inner(grad * self.scale.data)
+
+        return x + self.scale.data * inner, backward
+
+
+LAYERS = {
+    "conv1d": (lambda: nn.Conv1d(2, 3, 3, dtype=F64, rng=0), (2, 2, 6)),
+    "conv1d-nwc": (lambda: nn.Conv1d(2, 3, 3, 2, 1, dtype=F64, layout="NWC", rng=0), (2, 6, 2)),
+    "conv2d": (lambda: nn.Conv2d(2, 3, (3, 2), (1, 2), (1, 0), dtype=F64, rng=0), (2, 2, 5, 4)),
+    "conv2d-nhwc": (lambda: nn.Conv2d(2, 3, 3, padding="same", dtype=F64, layout="NHWC", rng=0), (1, 4, 5, 2)),
+    "conv2d-uneven": (lambda: nn.Conv2d(1, 2, 2, 2, ((0, 1), (2, 1)), dtype=F64, rng=0), (1, 1, 5, 5)),
+    "conv2d-groups": (lambda: nn.Conv2d(4, 2, 2, dilation=2, groups=2, dtype=F64, rng=0), (1, 4, 4, 4)),
+    "conv2d-relu": (lambda: nn.Conv2d(2, 3, 2, activation="relu", dtype=F64, rng=0), (1, 2, 4, 3)),
+    "conv2d-no-bias": (lambda: nn.Conv2d(2, 3, 2, bias=False, dtype=F64, rng=0), (1, 2, 4, 3)),
+    "conv3d": (lambda: nn.Conv3d(1, 2, 2, dtype=F64, rng=0), (1, 1, 3, 3, 3)),
+    "conv3d-ndhwc": (lambda: nn.Conv3d(1, 2, 2, layout="NDHWC", dtype=F64, rng=0), (1, 3, 3, 3, 1)),
+    "max-pool1d": (lambda: nn.MaxPool1d(2), (2, 3, 6)),
+    "max-pool2d": (lambda: nn.MaxPool2d(3, 2, 1), (2, 2, 5, 6)),
+    "max-pool2d-nhwc": (lambda: nn.MaxPool2d(2, layout="NHWC"), (2, 4, 4, 3)),
+    "max-pool2d-ceil": (lambda: nn.MaxPool2d(2, fit="ceil"), (1, 1, 5, 5)),
+    "max-pool3d": (lambda: nn.MaxPool3d(2, 1), (1, 2, 3, 3, 3)),
+    "linear": (lambda: nn.Linear(4, 3, dtype=F64, rng=0), (5, 4)),
+    "linear-3d": (lambda: nn.Linear(4, 3, dtype=F64, rng=0), (2, 3, 4)),
+    "linear-relu": (lambda: nn.Linear(4, 3, activation="relu", dtype=F64, rng=0), (5, 4)),
+    "linear-no-bias": (lambda: nn.Linear(4, 3, bias=False, dtype=F64, rng=0), (5, 4)),
+    "relu": (lambda: nn.ReLU(), (3, 4)),
+    "flatten": (lambda: nn.Flatten(), (2, 3, 2)),
+    "dropout": (lambda: nn.Dropout(0.4), (5, 6)),
+    "residual": (lambda: Residual(nn.Conv2d(2, 2, 3, padding=1, dtype=F64, rng=0)), (1, 2, 3, 4)),
+    "sequential": (
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 3, padding=1, dtype=F64, rng=0),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dropout(0.3),
+            nn.Sequential(nn.Linear(8, 4, dtype=F64, rng=1), nn.ReLU(), nn.Linear(4, 3, dtype=F64, rng=2)),
+        ),
+        (2, 1, 4, 4),
+    ),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def case(request):
+    make, shape = LAYERS[request.param]
+    return make(), spread(shape)
+
+
+def test_gradients(case):
+    check_gradients(*case)
+
+
+def test_inference_is_forward_without_dropout(case):
+    layer, x = case
+    for module in layer.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    np.testing.assert_array_equal(layer(x), layer.forward(x)[0])
+
+
+def test_output_shape_is_that_of_the_output(case):
+    layer, x = case
+    assert layer.output_shape(x.shape[1:]) == layer(x).shape[1:]
+
+
+def test_backward_adds_to_the_gradients(case):
+    layer, x = case
+    y, backward = layer.forward(x)
+    backward(np.ones_like(y))
+    once = {name: parameter.grad.copy() for name, parameter in layer.named_parameters()}
+    backward(np.ones_like(y))
+    for name, parameter in layer.named_parameters():
+        np.testing.assert_array_equal(parameter.grad, 2 * once[name])
+    layer.zero_grad()
+    assert all(parameter.grad is None for parameter in layer.parameters())
+
+
+def test_two_passes_do_not_disturb_each_other(case):
+    layer, x = case
+    other = spread(x.shape, seed=5)
+    layer.seed(3)
+    y, backward = layer.forward(x)
+    expected = backward(np.ones_like(y))
+    layer.seed(3)
+    y, backward = layer.forward(x)
+    layer.forward(other)
+    layer(other)
+    np.testing.assert_array_equal(backward(np.ones_like(y)), expected)
+
+
+def test_forward_data_gives_the_same_parameter_gradients(case):
+    layer, x = case
+    results = []
+    for forward in (layer.forward, layer.forward_data):
+        layer.zero_grad()
+        layer.seed(3)
+        y, backward = forward(x)
+        backward(np.ones_like(y))
+        results.append([y] + [parameter.grad for parameter in layer.parameters()])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_forward_data_leaves_the_input_gradient_out():
+    conv = nn.Conv2d(1, 2, 3, rng=0)
+    for net in (conv, nn.Linear(4, 2), nn.Sequential(nn.ReLU(), conv, nn.ReLU()), nn.Sequential(nn.ReLU())):
+        x = np.ones((1, 4) if isinstance(net, nn.Linear) else (1, 1, 4, 4), np.float32)
+        y, backward = net.forward_data(x)
+        assert backward(np.ones_like(y)) is None
+
+
+def test_inputs_and_gradients_are_not_changed(case):
+    layer, x = case
+    before = x.copy()
+    x.flags.writeable = False
+    y, backward = layer.forward(x)
+    grad = np.ones_like(y)
+    grad.flags.writeable = False
+    backward(grad)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_layers_keep_nothing_of_a_pass(case):
+    layer, x = case
+    y, backward = layer.forward(x)
+    references = weakref.ref(y), weakref.ref(x)
+    del y, backward
+    x = case = None
+    gc.collect()
+    # The fixture itself still holds x.
+    assert references[0]() is None
+
+
+def test_relu_is_fused_without_a_trace():
+    x = np.random.default_rng(0).normal(size=(2, 3, 9, 9)).astype(np.float32)
+    conv, linear = nn.Conv2d(3, 4, 3, rng=0), nn.Linear(7, 5, rng=1)
+    net = nn.Sequential(conv, nn.ReLU(), linear, nn.ReLU(), nn.ReLU())
+    expected = nn.ReLU()(linear(nn.ReLU()(conv(x))))
+    np.testing.assert_array_equal(net(x), expected)
+    y, backward = net.forward(x)
+    np.testing.assert_array_equal(y, expected)
+    grad = np.random.default_rng(1).normal(size=y.shape).astype(np.float32)
+    grad_x = backward(grad)
+    grads = [parameter.grad for parameter in net.parameters()]
+    net.zero_grad()
+    steps = []
+    for layer in (conv, nn.ReLU(), linear, nn.ReLU()):
+        x, back = layer.forward(x)
+        steps.append(back)
+    for back in reversed(steps):
+        grad = back(grad)
+    np.testing.assert_array_equal(grad_x, grad)
+    for fused, plain in zip(grads, net.parameters(), strict=True):
+        np.testing.assert_array_equal(fused, plain.grad)
+    assert conv.activation is None
+    assert linear.activation is None
+    assert len(net) == 5
+
+
+def test_a_subclass_is_not_fused():
+    class Doubled(nn.Linear):
+        def __call__(self, x):
+            return -convc.linear(x, self.weight.data)
+
+    layer = Doubled(2, 2, rng=0)
+    x = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(nn.Sequential(layer, nn.ReLU())(x), np.maximum(layer(x), 0))
+
+
+# ---- Dropout
+
+
+def test_dropout_drops_the_share_and_keeps_the_mean():
+    layer = nn.Dropout(0.3, rng=0)
+    x = np.full((200, 500), 2, np.float32)
+    y, backward = layer.forward(x)
+    assert y.dtype == np.float32
+    share = np.mean(y == 0)
+    assert abs(share - 0.3) < 5 * math.sqrt(0.3 * 0.7 / x.size)
+    np.testing.assert_allclose(y[y != 0], 2 / 0.7, rtol=1e-6)
+    np.testing.assert_array_equal(backward(x), y)
+    assert layer(x) is x
+
+
+def test_dropout_extremes():
+    x = np.ones((3, 4))
+    assert nn.Dropout(0).forward(x)[0] is x
+    y, backward = nn.Dropout(1).forward(x)
+    assert not y.any()
+    assert not backward(x).any()
+
+
+def test_dropout_is_reproducible():
+    x = np.ones((4, 50))
+    one, other = nn.Dropout(rng=5), nn.Dropout(rng=5)
+    first = one.forward(x)[0]
+    np.testing.assert_array_equal(first, other.forward(x)[0])
+    assert (first != one.forward(x)[0]).any()
+    net = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Dropout()))
+    net.seed(1)
+    drops = [layer.forward(x)[0] for layer in (net[0], net[1][0], net[1][1])]
+    assert (drops[0] != drops[1]).any()
+    assert (drops[1] != drops[2]).any()
+    net.seed(1)
+    np.testing.assert_array_equal(net[1][1].forward(x)[0], drops[2])
+
+
+# ---- initial values, names, text
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_initial_values_are_pytorchs(dtype):
+    torch = pytest.importorskip("torch")
+    ours = nn.Conv2d(16, 64, 3, groups=2, dtype=dtype, rng=0)
+    theirs = torch.nn.Conv2d(16, 64, 3, groups=2)
+    for name, parameter in ours.named_parameters():
+        reference = getattr(theirs, name).detach().numpy()
+        bound = 1 / math.sqrt(8 * 9)
+        assert parameter.data.dtype == dtype
+        assert parameter.data.shape == reference.shape
+        assert np.abs(parameter.data).max() <= bound
+        assert np.abs(reference).max() <= bound * (1 + 1e-6)
+        assert abs(parameter.data.mean()) < 4 * bound / math.sqrt(3 * parameter.data.size)
+    assert abs(ours.weight.data.std() - theirs.weight.detach().numpy().std()) < 0.05 * bound
+
+
+def test_initial_values_come_from_rng_alone():
+    rng = np.random.default_rng(3)
+    first, second = nn.Linear(4, 4, rng=rng), nn.Linear(4, 4, rng=rng)
+    assert (first.weight.data != second.weight.data).all()
+    np.testing.assert_array_equal(nn.Linear(4, 4, rng=3).weight.data, first.weight.data)
+
+
+def test_names_are_pytorchs():
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2)))
+    names = ["0.weight", "0.bias", "2.0.weight", "2.1.weight", "2.1.bias"]
+    assert [name for name, _ in net.named_parameters()] == names
+    assert [name for name, _ in Residual(nn.ReLU()).named_parameters()] == ["scale"]
+
+
+def test_shared_parameters_count_once():
+    shared = nn.Linear(3, 3)
+    net = nn.Sequential(shared, shared)
+    assert len(list(net.parameters())) == 2
+    assert len(list(net.named_parameters())) == 4
+    assert net.summary((3,)).parameters == 12
+
+
+def test_repr_is_pytorchs():
+    torch = pytest.importorskip("torch")
+
+    def build(lib, pool_extra):
+        return lib.Sequential(
+            lib.Conv2d(1, 4, 3, padding=1),
+            lib.ReLU(),
+            lib.Conv2d(4, 4, (3, 2), 2, 1, 2, 2, False),
+            lib.Conv2d(4, 4, 3, padding="same"),
+            lib.Conv1d(1, 2, 3),
+            lib.Sequential(lib.Flatten(), lib.Linear(3, 4, bias=False), lib.Dropout(0.25)),
+        )
+
+    theirs = repr(build(torch.nn, {})).replace(", inplace=False", "")
+    assert repr(build(nn, {})) == theirs
+    pool = repr(torch.nn.MaxPool2d(3, 2, 1)).replace(", ceil_mode=False", "")
+    assert repr(nn.MaxPool2d(3, 2, 1)) == pool
+
+
+def test_repr_shows_what_differs():
+    assert "layout='NHWC', fit='exact'" in repr(nn.Conv2d(1, 1, 1, layout="NHWC", fit="exact"))
+    assert "activation='relu'" in repr(nn.Linear(1, 1, activation="relu"))
+    assert "padding=((0, 1), (1, 1))" in repr(nn.Conv2d(1, 1, 1, padding=((0, 1), 1)))
+    assert repr(nn.MaxPool2d((2, 3))) == "MaxPool2d(kernel_size=(2, 3), stride=(2, 3), padding=0, dilation=1)"
+
+
+def test_sequential_is_a_sequence():
+    layers = [nn.ReLU(), nn.Flatten(), nn.Dropout()]
+    net = nn.Sequential(*layers)
+    assert len(net) == 3
+    assert list(net) == layers
+    assert net[-1] is layers[2]
+    assert isinstance(net[1:], nn.Sequential)
+    assert list(net[1:]) == layers[1:]
+    empty, x = nn.Sequential(), np.ones(3)
+    assert empty(x) is x
+    assert empty.forward(x)[1](x) is x
+
+
+# ---- errors
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "match"),
+    [
+        (lambda: nn.Conv2d(0, 1, 3), ValueError, "in_channels must be at least 1"),
+        (lambda: nn.Conv2d(1, 0, 3), ValueError, "out_channels"),
+        (lambda: nn.Conv2d(1.5, 1, 3), TypeError, "in_channels must be an integer, got 1.5"),
+        (lambda: nn.Conv2d(1, 1, 0), ValueError, "kernel_size"),
+        (lambda: nn.Conv2d(1, 1, (3, 3, 3)), ValueError, "kernel_size"),
+        (lambda: nn.Conv2d(1, 1, 3, 0), ValueError, "stride"),
+        (lambda: nn.Conv2d(1, 1, 3, dilation=0), ValueError, "dilation"),
+        (lambda: nn.Conv2d(1, 1, 3, padding="SAME"), ValueError, "padding"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "groups must divide"),
+        (lambda: nn.Conv2d(4, 3, 3, groups=2), ValueError, "groups must divide"),
+        (lambda: nn.Conv2d(1, 1, 3, groups=0), ValueError, "groups"),
+        (lambda: nn.Conv2d(1, 1, 3, layout="NWC"), ValueError, "layout must be 'NCHW' or 'NHWC'"),
+        (lambda: nn.Conv2d(1, 1, 3, fit="ceil"), ValueError, "fit"),
+        (lambda: nn.Conv2d(1, 1, 3, activation="tanh"), ValueError, "activation"),
+        (lambda: nn.Conv2d(1, 1, 3, dtype=np.float16), ValueError, "dtype"),
+        (lambda: nn.MaxPool2d(2, fit="round"), ValueError, "fit"),
+        (lambda: nn.MaxPool2d(2, 0), ValueError, "stride"),
+        (lambda: nn.Linear(0, 1), ValueError, "in_features"),
+        (lambda: nn.Linear(1, -1), ValueError, "out_features"),
+        (lambda: nn.Linear(1, 2**63), ValueError, "64 bits"),
+        (lambda: nn.Linear(1, 1, activation="gelu"), ValueError, "activation"),
+        (lambda: nn.Dropout(1.5), ValueError, "p must be from 0 to 1"),
+        (lambda: nn.Dropout(math.nan), ValueError, "p must be from 0 to 1"),
+        (lambda: nn.Dropout("half"), TypeError, "p must be a number"),
+        (lambda: nn.Flatten(1.0), TypeError, "start_dim"),
+        (lambda: nn.Sequential(nn.ReLU(), max), TypeError, "layer 1 must be a Module"),
+        (lambda: nn.Parameter([1.0]), TypeError, "list"),
+        (lambda: nn.Parameter(np.ones(3, np.int64)), TypeError, "int64"),
+    ],
+)
+def test_bad_arguments(make, error, match):
+    with pytest.raises(error, match=match):
+        make()
+
+
+def test_flatten_names_axes_it_does_not_find():
+    with pytest.raises(ValueError, match="axes 3 to 1"):
+        nn.Flatten(3)(np.ones((2, 3)))
+
+
+def test_parameter_keeps_its_array_and_checks_gradients():
+    data = np.ones((2, 3))
+    assert nn.Parameter(data).data is data
+    assert nn.Parameter(data.T).data.flags.c_contiguous
+    with pytest.raises(ValueError, match=r"\(2, 3\), got \(3, 2\)"):
+        nn.Parameter(data).accumulate(data.T)
+
+
+def test_a_module_without_forward_says_so():
+    with pytest.raises(NotImplementedError, match="Module must define forward"):
+        nn.Module()(np.ones(1))
+
+
+# ---- sizes
+
+
+def lenet(lib, **dtype):
+    return lib.Sequential(
+        lib.Conv2d(1, 6, 5, padding=2, **dtype),
+        lib.ReLU(),
+        lib.MaxPool2d(2),
+        lib.Conv2d(6, 16, 5, **dtype),
+        lib.ReLU(),
+        lib.MaxPool2d(2),
+        lib.Flatten(),
+        lib.Linear(400, 120, **dtype),
+        lib.ReLU(),
+        lib.Linear(120, 84, **dtype),
+        lib.ReLU(),
+        lib.Linear(84, 10, **dtype),
+    )
+
+
+def test_summary_of_lenet():
+    summary = lenet(nn).summary((1, 28, 28))
+    by_name = {row.name: row for row in summary.rows}
+    assert [by_name[name].parameters for name in ("0", "3", "7", "9", "11")] == [
+        5 * 5 * 1 * 6 + 6,
+        5 * 5 * 6 * 16 + 16,
+        400 * 120 + 120,
+        120 * 84 + 84,
+        84 * 10 + 10,
+    ]
+    assert summary.parameters == 61706
+    assert [by_name[name].output_shape for name in ("0", "2", "5", "6", "11")] == [
+        (6, 28, 28),
+        (6, 14, 14),
+        (16, 5, 5),
+        (400,),
+        (10,),
+    ]
+    assert by_name["0"].macs == 28 * 28 * 6 * 25
+    assert summary.macs == 28 * 28 * 6 * 25 + 10 * 10 * 16 * 6 * 25 + 400 * 120 + 120 * 84 + 840
+    assert by_name["5"].receptive_field.size == (16, 16)
+    assert by_name["5"].receptive_field.jump == (4, 4)
+    assert by_name["7"].receptive_field is None
+    table = str(summary)
+    for piece in ("61,706", "16 x 5 x 5", "MaxPool2d 2x2", "receptive field", "416,520", "14 x 14"):
+        assert piece in table
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_parameter_count_is_pytorchs():
+    torch = pytest.importorskip("torch")
+    expected = sum(parameter.numel() for parameter in lenet(torch.nn).parameters())
+    assert lenet(nn).summary((1, 28, 28)).parameters == expected
+
+
+def test_summary_of_nested_and_own_modules():
+    inner = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, dtype=F64), nn.ReLU())
+    net = nn.Sequential(Residual(inner), nn.Sequential(nn.MaxPool2d(2), nn.Flatten()))
+    summary = net.summary((2, 4, 4))
+    assert [row.name for row in summary.rows] == ["0", "1.0", "1.1"]
+    assert summary.rows[0].parameters == 3 * 3 * 2 * 2 + 2 + 1
+    assert summary.rows[0].output_shape == (2, 4, 4)
+    assert summary.rows[-1].output_shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "error", "match"),
+    [
+        ((3, 28, 28), ValueError, "layer 0.*1 channels, got"),
+        ((28, 28), ValueError, "layer 0.*3 axes"),
+        ((1, 4, 4), ValueError, "layer 3.*kernel_size"),
+        ((1, 32, 32), ValueError, "layer 7.*400 features"),
+        ((1, 28, 0), ValueError, "input_shape"),
+        (28, TypeError, "input_shape"),
+    ],
+)
+def test_summary_names_the_layer_that_does_not_fit(shape, error, match):
+    with pytest.raises(error, match=match):
+        lenet(nn).summary(shape)
+
+
+@st.composite
+def networks(draw):
+    """A chain of layers for images of a drawn size, in either layout, that may or may not fit."""
+    layout = draw(st.sampled_from(["NCHW", "NHWC"]))
+    channels = draw(st.integers(1, 3))
+    size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+    shape = (channels, *size) if layout == "NCHW" else (*size, channels)
+    layers = []
+    for kind in draw(st.lists(st.sampled_from(["conv", "pool", "relu", "dropout"]), max_size=4)):
+        kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+        stride = draw(st.integers(1, 2))
+        if kind == "conv":
+            padding, out = draw(st.integers(0, 2)), draw(st.integers(1, 3))
+            layers.append(nn.Conv2d(channels, out, kernel, stride, padding, layout=layout, rng=0))
+            channels = out
+        elif kind == "pool":
+            layers.append(nn.MaxPool2d(kernel, stride, layout=layout, fit=draw(st.sampled_from(["floor", "ceil"]))))
+        else:
+            layers.append(nn.ReLU() if kind == "relu" else nn.Dropout(0.5, rng=0))
+    if draw(st.booleans()):
+        layers.append(nn.Flatten())
+    return nn.Sequential(*layers), shape
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), st.integers(0, 2))
+def test_any_chain_has_the_shape_that_is_predicted(network, batch):
+    net, shape = network
+    x = np.random.default_rng(0).normal(size=(batch, *shape)).astype(np.float32)
+    try:
+        expected = net.output_shape(shape)
+    except ValueError:
+        with pytest.raises(ValueError):
+            net(x)
+        return
+    y, backward = net.forward(x)
+    assert y.shape == net(x).shape == (batch, *expected)
+    assert backward(np.ones_like(y)).shape == x.shape
+    summary = net.summary(shape)
+    assert not summary.rows or summary.rows[-1].output_shape == expected
+    assert summary.macs == net.macs(shape)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "loss",
+        "nn._dense",
+        "nn._files",
+        "nn._module",
+        "nn._sequential",
+        "nn._spatial",
+        "optim",
+        "shapes",
+        "train",
+    ],
+)
+def test_examples_in_the_docstrings(name):
+    if name == "nn._files":
+        pytest.importorskip("safetensors")
+    result = doctest.testmod(importlib.import_module(f"convc.{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
