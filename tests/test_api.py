@@ -46,7 +46,7 @@ CALLS = {
     "max_pool3d": ({"x": X[None]}, {"kernel_size": 2}),
     "max_pool2d_backward": ({"grad": integers(2, 4, 3, 3)}, {"indices": np.zeros((2, 4, 3, 3), int), "x_shape": X.shape}),
     "im2col": ({"x": X}, {"kernel_size": (3, 2), **WINDOW}),
-    "col2im": ({"cols": integers(2, 24, 30)}, {"output_size": (6, 7), "kernel_size": (2, 3)}),
+    "col2im": ({"cols": integers(2, 24, 25)}, {"output_size": (6, 7), "kernel_size": (2, 3)}),
     "gemm": ({"a": integers(5, 6), "b": integers(6, 7)}, {}),
     "linear": ({"x": X, "weight": integers(3, 7), "bias": BIAS[:3]}, {"activation": "relu"}),
     "linear_backward": ({"grad": integers(2, 4, 6, 3), "x": X, "weight": integers(3, 7)}, {}),
@@ -97,7 +97,7 @@ def stub_signatures():
             yield node.name, [(arg, kind, d and ast.literal_eval(d)) for arg, kind, d in rows]
 
 
-@pytest.mark.parametrize(("name", "typed"), stub_signatures())
+@pytest.mark.parametrize(("name", "typed"), list(stub_signatures()))
 def test_stub_matches(name, typed):
     """An overload may leave out an argument with a default, or require it."""
     real = {p.name: p for p in inspect.signature(getattr(_core, name)).parameters.values()}
@@ -209,9 +209,8 @@ def test_broadcast_inputs(name, argument):
 def test_float64(name, argument):
     arrays, _ = CALLS[name]
     wide = call(name, **{key: value.astype(np.float64) for key, value in arrays.items()})
-    for result, expected in zip(wide if isinstance(wide, tuple) else [wide], np.atleast_1d(call(name)), strict=False):
+    for result in wide if isinstance(wide, tuple) else (wide,):
         assert result.dtype in (np.float64, np.int64)
-        del expected
     if len(arrays) > 1:
         with pytest.raises(TypeError, match=r"(?s)must be float(32|64) as .* got float(32|64)") as caught:
             call(name, **{argument: arrays[argument].astype(np.float64)})
@@ -252,10 +251,11 @@ def test_none_is_no_array(name, argument):
 )
 def test_wrong_ranks(name, argument):
     a = CALLS[name][0][argument]
-    with pytest.raises(ValueError, match=argument):
+    with pytest.raises(ValueError, match=rf"\b({argument}|grad)\b"):  # gradients have the shape that x asks for
         call(name, **{argument: a[None]} if a.ndim < 3 or name != "linear" else {argument: a.reshape(-1)[:0]})
-    with pytest.raises((ValueError, TypeError), match=argument):
-        call(name, **{argument: a.reshape(-1)[0]})
+    if (name, argument) != ("cross_entropy_backward", "grad"):  # one number serves all samples
+        with pytest.raises((ValueError, TypeError), match=argument):
+            call(name, **{argument: a.reshape(-1)[0]})
 
 
 def test_other_buffers():
@@ -426,7 +426,7 @@ ERRORS = {
     "indices must have shape .2, 4, 3, 3.": lambda: call("max_pool2d_backward", indices=np.zeros((2, 4, 3, 2), int)),
     "x_shape must have the batch and channels of grad": lambda: call("max_pool2d_backward", x_shape=(2, 3, 6, 7)),
     "x_shape must be a tuple of 4 ints, got 3": lambda: call("max_pool2d_backward", x_shape=(4, 6, 7)),
-    "cols must have shape .2, 24, 30., got .2, 24, 29.": lambda: call("col2im", cols=np.empty((2, 24, 29), np.float32)),
+    "cols must have shape .2, 24, 25., got .2, 24, 29.": lambda: call("col2im", cols=np.empty((2, 24, 29), np.float32)),
     "cols must have channels . product of kernel_size": lambda: call("col2im", cols=np.empty((2, 25, 30), np.float32)),
     "output_size must be at least 1, got 0": lambda: call("col2im", output_size=(0, 7)),
     "b must have as many rows as a has columns": lambda: call("gemm", b=np.empty((5, 5), np.float32)),

@@ -123,7 +123,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
     Convolution of images: cross-correlation, as in all CNN libraries, with the arguments of PyTorch's `conv2d`.
 
     ``out[n, k, i, j]`` is ``bias[k]`` plus the sum over c, r, s of ``weight[k, c, r, s] * x[n, c, h, w]``, where
-    ``h = i * stride + r * dilation - padding`` and likewise w; x is zero outside the image, and c runs over the channels
+    ``h = i * stride + r * dilation - padding`` and likewise w; x is zero outside the image; c runs over the channels
     of k's group. A spatial axis of size ``in`` becomes
     ``(in + pad_before + pad_after - dilation * (kernel - 1) - 1) // stride + 1``.
 

@@ -8,17 +8,17 @@ cdef enum:
 
 
 cdef object pointwise(int which, object a, str a_name, object b, str b_name, bint along_axis, object axis, object out):
-    """Operators of one or two arrays (b is None) of one shape."""
+    """Operators of one array, or of two of one shape (b_name is not None)."""
     cdef operand[3] o  # a, the result, b
     cdef convc_status status = CONVC_OK
-    cdef int count = 2 if b is None else 3
+    cdef int count = 2 if b_name is None else 3
     cdef int kept = -1
     clear(o, 3)
     try:
         open_source(a, a_name, REAL, PyBUF_RECORDS_RO, &o[0])
         if along_axis:
             kept = parse_axis(axis, &o[0])
-        if b is not None:
+        if b_name is not None:
             open_source(b, b_name, REAL, PyBUF_RECORDS_RO, &o[2])
             same_dtype(&o[2], b_name, &o[0], a_name)
             same_view_shape(&o[2], b_name, &o[0])
@@ -30,7 +30,7 @@ cdef object pointwise(int which, object a, str a_name, object b, str b_name, bin
             return target
         if fold(o, count, kept) < 0:
             a_copy = _array(a, order="C")
-            b_copy = None if b is None else _array(b, order="C")
+            b_copy = None if b_name is None else _array(b, order="C")
             fresh = pointwise(which, a_copy, a_name, b_copy, b_name, along_axis, axis, None)
             return fresh if out is None else copy_result(fresh, out, (a, b))
         with nogil:

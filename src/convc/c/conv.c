@@ -23,7 +23,8 @@ conv convc_conv_of(const convc_tensor *x, const convc_tensor *w, const convc_ten
     c.y = convc_volume_of(y);
     c.w_group = c.w.n / c.groups * c.w.stride_n;
     for (int i = x->ndim - 3, to = 2; i >= 0; i--, to--) {
-        c.step[to] = p->stride[i];
+        /* A single output takes no step, whatever it says: bounded, no address computed ahead of it overflows. */
+        c.step[to] = c.y.size[to] > 1 ? p->stride[i] : min_i64(p->stride[i], c.x.size[to]);
         c.dilation[to] = p->dilation[i];
         c.pad[to] = p->pad_before[i];
     }

@@ -16,18 +16,18 @@ static conv columns_conv(const convc_tensor *x, const int64_t *kernel, const con
 }
 
 static convc_status check_columns(const convc_tensor *x, const char *x_name, const int64_t *kernel, const convc_conv_params *p,
-                                  const convc_tensor *cols, conv *c) {
+                                  const convc_tensor *cols, const char *cols_name, conv *c) {
     int64_t shape[3], y[CONVC_MAX_NDIM], w[CONVC_MAX_NDIM];
     convc_conv_params plain = *p;
     plain.groups = 1;
     TRY(convc_check_any(x, x_name, 3, CONVC_MAX_NDIM));
-    TRY(convc_check_any(cols, "cols", 3, 3));
+    TRY(convc_check_any(cols, cols_name, 3, 3));
     TRY(convc_im2col_shape(x->ndim, x->shape, kernel, p, shape));
-    TRY(convc_check_shape(cols, "cols", shape, 3));
+    TRY(convc_check_shape(cols, cols_name, shape, 3));
     TRY(convc_check_tensor(x, x_name, 3, CONVC_MAX_NDIM));
-    TRY(convc_check_tensor(cols, "cols", 3, 3));
-    TRY(convc_check_dtype(cols, "cols", x, x_name));
-    TRY(convc_check_disjoint(cols, "cols", x, x_name));
+    TRY(convc_check_tensor(cols, cols_name, 3, 3));
+    TRY(convc_check_dtype(cols, cols_name, x, x_name));
+    TRY(convc_check_disjoint(cols, cols_name, x, x_name));
     w[0] = 1;
     w[1] = x->shape[1];
     for (int i = 2; i < x->ndim; i++) w[i] = kernel[i - 2];
@@ -72,8 +72,8 @@ static void im2col_task(const void *context, int64_t task, void *workspace) {
 convc_status convc_im2col(const convc_tensor *x, const int64_t *kernel, const convc_conv_params *p, const convc_tensor *cols) {
     conv c;
     window w;
-    TRY(check_columns(x, "x", kernel, p, cols, &c));
-    TRY(convc_check_output(cols, "cols", 3, 3));
+    TRY(check_columns(x, "x", kernel, p, cols, "out", &c));
+    TRY(convc_check_output(cols, "out", 3, 3));
     if (x->shape[0] == 0) return CONVC_OK;
     columns_job j = {.kernels = convc_kernels_for(c.dtype), .c = c, .cols = cols->data, .positions = cols->shape[2]};
     conv image = c;
@@ -102,7 +102,7 @@ static void col2im_task(const void *context, int64_t task, void *workspace) {
 
 convc_status convc_col2im(const convc_tensor *cols, const int64_t *kernel, const convc_conv_params *p, const convc_tensor *x) {
     conv c;
-    TRY(check_columns(x, "x", kernel, p, cols, &c));
+    TRY(check_columns(x, "x", kernel, p, cols, "cols", &c));
     TRY(convc_check_output(x, "x", 3, CONVC_MAX_NDIM));
     if (x->shape[0] == 0) return CONVC_OK;
     columns_job j = {.kernels = convc_kernels_for(c.dtype), .c = c, .cols = cols->data};

@@ -239,16 +239,14 @@ static void FN(pool_strip_indices)(const pool *p, const FN(pool_row) * s, real *
         where[i] = start >= 0 ? rows : rows + (real)(first_inside(p, 2, start) - start);
     }
     int in_place = p->x.stride[2] == 1 && s->lo == 0 && s->hi == s->length && s->count >= VL;
-    if (!in_place) {
-        FN(fill_line)(line, s->lo);
-        FN(fill_line)(line + s->hi, s->length - s->hi);
-    }
+    FN(fill_line)(line, s->lo);
     for (int64_t kd = s->in[0].first; kd < s->in[0].end; kd++)
         for (int64_t kh = s->in[1].first; kh < s->in[1].end; kh++) {
             const real *row = FN(row_under)(p, s, kd, kh);
             int64_t distance = (kd * p->dilation[0] * height + kh * p->dilation[1]) * width;
             if (!in_place && p->x.stride[2] == 1) FN(max_line)(line + s->lo, row, NULL, s->hi - s->lo);
             else if (!in_place) FN(max_strided_line)(line + s->lo, row, p->x.stride[2], s->hi - s->lo, 1);
+            if (!in_place) FN(fill_line)(line + s->hi, s->length - s->hi); /* max_line wrote whole vectors */
             if (step == 1) FN(update_strip)(p, in_place ? row : line, 1, distance, max, where, s->count);
             else if (step == 2) FN(update_strip)(p, in_place ? row : line, 2, distance, max, where, s->count);
             else FN(update_strip)(p, in_place ? row : line, step, distance, max, where, s->count);
