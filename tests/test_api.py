@@ -44,7 +44,10 @@ CALLS = {
     "max_pool1d": ({"x": X[0]}, {"kernel_size": 3, "return_indices": True}),
     "max_pool2d": ({"x": X}, {"kernel_size": (3, 2), "padding": 1}),
     "max_pool3d": ({"x": X[None]}, {"kernel_size": 2}),
-    "max_pool2d_backward": ({"grad": integers(2, 4, 3, 3)}, {"indices": np.zeros((2, 4, 3, 3), int), "x_shape": X.shape}),
+    "max_pool2d_backward": (
+        {"grad": integers(2, 4, 3, 3)},
+        {"indices": np.zeros((2, 4, 3, 3), int), "x_shape": X.shape},
+    ),
     "im2col": ({"x": X}, {"kernel_size": (3, 2), **WINDOW}),
     "col2im": ({"cols": integers(2, 24, 25)}, {"output_size": (6, 7), "kernel_size": (2, 3)}),
     "gemm": ({"a": integers(5, 6), "b": integers(6, 7)}, {}),
@@ -55,7 +58,10 @@ CALLS = {
     "softmax": ({"x": X}, {"axis": 1}),
     "softmax_backward": ({"grad": X, "y": integers(*X.shape, seed=3)}, {"axis": 2}),
     "cross_entropy": ({"logits": X[0, :2, :, 0].copy()}, {"target": TARGET, "reduction": "none"}),
-    "cross_entropy_backward": ({"logits": X[0, :2, :, 0].copy(), "grad": BIAS[:2]}, {"target": TARGET, "reduction": "none"}),
+    "cross_entropy_backward": (
+        {"logits": X[0, :2, :, 0].copy(), "grad": BIAS[:2]},
+        {"target": TARGET, "reduction": "none"},
+    ),
 }
 ARGUMENTS = [(name, argument) for name, (arrays, _) in CALLS.items() for argument in arrays]
 WITH_OUT = [name for name in FUNCTIONS if "out" in inspect.signature(getattr(convc, name)).parameters]
@@ -278,7 +284,12 @@ def out_array(name):
 @pytest.mark.parametrize("name", WITH_OUT)
 def test_out(name):
     expected = out_array(name)
-    for make in (np.empty_like, lambda a: spread(np.full_like(a, 7)), lambda a: backwards(np.full_like(a, 7)), memoryview):
+    for make in (
+        np.empty_like,
+        lambda a: spread(np.full_like(a, 7)),
+        lambda a: backwards(np.full_like(a, 7)),
+        memoryview,
+    ):
         out = make(expected.copy())
         result = call(name, out=out)
         assert (result[0] if isinstance(result, tuple) else result) is out
@@ -359,7 +370,10 @@ def test_layouts_agree(d):
     np.testing.assert_array_equal(first(y_last), y)
     np.testing.assert_array_equal(convc.prepare(weight, bias, last(x).shape, **window, layout=layout)(last(x)), y_last)
     for here, there, spatial in zip(
-        backward(y, x, weight, **window), backward(last(y), last(x), weight, **window, layout=layout), (1, 0, 0), strict=True
+        backward(y, x, weight, **window),
+        backward(last(y), last(x), weight, **window, layout=layout),
+        (1, 0, 0),
+        strict=True,
     ):
         np.testing.assert_array_equal(here, first(there) if spatial else there)
     pool, pool_backward = getattr(convc, f"max_pool{d}d"), getattr(convc, f"max_pool{d}d_backward")
@@ -543,7 +557,9 @@ def test_cross_entropy_reductions(dtype):
     assert type(convc.cross_entropy(logits, target)) is float
     plain = convc.cross_entropy_backward(logits, target, reduction="sum")
     np.testing.assert_allclose(convc.cross_entropy_backward(logits, target), plain / 5, rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(convc.cross_entropy_backward(logits, target, 10, reduction="none"), plain * 10, rtol=1e-6)
+    np.testing.assert_allclose(
+        convc.cross_entropy_backward(logits, target, 10, reduction="none"), plain * 10, rtol=1e-6
+    )
     each_grad = np.arange(5, dtype=dtype)
     scaled = convc.cross_entropy_backward(logits, target, each_grad, reduction="none")
     np.testing.assert_allclose(scaled, plain * each_grad[:, None], rtol=1e-6, atol=1e-7)

@@ -189,18 +189,19 @@ static void FN(pool_values)(const pool *p, int64_t begin, int64_t end, real *lin
     while (begin < end) {
         int64_t count = min_i64(min_i64(end - begin, width - at.o[2]), longest), rows = 1;
         int64_t length = joined && count == width ? width * p->step[2] : (count - 1) * p->step[2] + span;
-        if (count == width) rows = max_i64(1, min_i64(LINE / length, (end - begin) / width));
+        int64_t pitch = joined && count == width ? length : length + VL; /* from line to line: reducing writes whole vectors */
+        if (count == width) rows = max_i64(1, min_i64(LINE / pitch, (end - begin) / width));
         real *first_y = (real *)p->y.data + volume_offset(&p->y, &at, at.o);
         place from = at, to = at;
         for (int64_t r = 0; r < rows; r++) {
             FN(pool_row) s = FN(strip_at)(p, &from, count);
-            FN(reduce_rows)(p, &s, line + r * length, length);
+            FN(reduce_rows)(p, &s, line + r * pitch, length);
             if (count == width) pool_next_row(p, &from);
         }
         if (joined && count == width) FN(reduce_line)(p, line, rows * length, first_y, rows * count);
         else
             for (int64_t r = 0; r < rows; r++) {
-                FN(reduce_line)(p, line + r * length, length, (real *)p->y.data + volume_offset(&p->y, &to, to.o), count);
+                FN(reduce_line)(p, line + r * pitch, length, (real *)p->y.data + volume_offset(&p->y, &to, to.o), count);
                 if (count == width) pool_next_row(p, &to);
             }
         begin += rows * count;

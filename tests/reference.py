@@ -1,0 +1,160 @@
+"""The oracle: every operator from its definition, in loops over output positions, in float64.
+
+Slow and plain on purpose. Arrays are channels-first, (n, c, *space); padding is one (before, after) for each spatial axis.
+"""
+
+import itertools
+import math
+
+import numpy as np
+
+
+def window(position, kernel, stride, dilation):
+    """The slices of a padded image that the window at this output position covers."""
+    return tuple(
+        slice(p * s, p * s + (k - 1) * d + 1, d) for p, k, s, d in zip(position, kernel, stride, dilation, strict=True)
+    )
+
+
+def output_size(size, kernel, stride, padding, dilation):
+    return tuple(
+        (n + before + after - d * (k - 1) - 1) // s + 1
+        for n, k, s, (before, after), d in zip(size, kernel, stride, padding, dilation, strict=True)
+    )
+
+
+def pad(x, padding, value=0.0):
+    return np.pad(x, [(0, 0), (0, 0), *padding], constant_values=value)
+
+
+def unpad(x, padding):
+    inside = tuple(slice(before, n - after) for n, (before, after) in zip(x.shape[2:], padding, strict=True))
+    return x[(..., *inside)]
+
+
+def positions(shape):
+    return itertools.product(*map(range, shape))
+
+
+def blocks(channels, groups):
+    """The channels of each group."""
+    return [slice(g * channels // groups, (g + 1) * channels // groups) for g in range(groups)]
+
+
+# ---- convolution ----
+
+
+def conv(x, weight, bias, stride, padding, dilation, groups):
+    x, weight = pad(np.float64(x), padding), np.float64(weight)
+    kernel = weight.shape[2:]
+    size = output_size(x.shape[2:], kernel, stride, [(0, 0)] * len(kernel), dilation)
+    y = np.empty((len(x), len(weight), *size))
+    for at in positions(size):
+        seen = x[(..., *window(at, kernel, stride, dilation))]
+        for ins, outs in zip(blocks(x.shape[1], groups), blocks(len(weight), groups), strict=True):
+            y[(slice(None), outs, *at)] = np.tensordot(seen[:, ins], weight[outs], (range(1, x.ndim), range(1, x.ndim)))
+    return y if bias is None else y + np.float64(bias).reshape(-1, *[1] * len(kernel))
+
+
+def conv_backward(grad, x, weight, stride, padding, dilation, groups):
+    grad, x, weight = np.float64(grad), pad(np.float64(x), padding), np.float64(weight)
+    kernel = weight.shape[2:]
+    grad_x, grad_weight = np.zeros_like(x), np.zeros_like(weight)
+    for at in positions(grad.shape[2:]):
+        here = (..., *window(at, kernel, stride, dilation))
+        for ins, outs in zip(blocks(x.shape[1], groups), blocks(len(weight), groups), strict=True):
+            g = grad[(slice(None), outs, *at)]
+            grad_x[here][:, ins] += np.tensordot(g, weight[outs], 1)
+            grad_weight[outs] += np.tensordot(g.T, x[here][:, ins], 1)
+    return unpad(grad_x, padding), grad_weight, grad.sum((0, *range(2, grad.ndim)))
+
+
+# ---- pooling ----
+
+
+def pool_size(size, kernel, stride, padding, dilation, fit):
+    """`fit="ceil"` keeps a last window that sticks out, if it starts inside the image or the padding before it."""
+    sizes = []
+    for n, k, s, (before, after), d in zip(size, kernel, stride, padding, dilation, strict=True):
+        room = n + before + after - d * (k - 1) - 1
+        count = room // s + 1
+        if fit == "ceil":
+            count = math.ceil(room / s) + 1
+            count -= (count - 1) * s >= n + before
+        sizes.append(count)
+    return tuple(sizes)
+
+
+def max_pool(x, kernel, stride, padding, dilation, fit="floor"):
+    """Values, and where they are in the flattened space of x; -inf and -1 for a dilated window that misses the image."""
+    size = pool_size(x.shape[2:], kernel, stride, padding, dilation, fit)
+    y, indices = np.full((*x.shape[:2], *size), -np.inf), np.full((*x.shape[:2], *size), -1)
+    for n, c, *at in positions(y.shape):
+        for tap in positions(kernel):
+            place = [
+                p * s + t * d - before
+                for p, s, t, d, (before, _) in zip(at, stride, tap, dilation, padding, strict=True)
+            ]
+            if any(not 0 <= i < limit for i, limit in zip(place, x.shape[2:], strict=True)):
+                continue
+            value = x[(n, c, *place)]
+            if indices[(n, c, *at)] < 0 or value > y[(n, c, *at)] or np.isnan(value):
+                y[(n, c, *at)] = value
+                indices[(n, c, *at)] = np.ravel_multi_index(place, x.shape[2:])
+    return y, indices
+
+
+def max_pool_backward(grad, indices, x_shape):
+    grad_x = np.zeros((*x_shape[:2], math.prod(x_shape[2:])))
+    for n, c, *at in positions(grad.shape):
+        grad_x[n, c, indices[(n, c, *at)]] += grad[(n, c, *at)]
+    return grad_x.reshape(x_shape)
+
+
+# ---- matrices ----
+
+
+def im2col(x, kernel, stride, padding, dilation):
+    x = pad(np.float64(x), padding)
+    size = output_size(x.shape[2:], kernel, stride, [(0, 0)] * len(kernel), dilation)
+    columns = [x[(..., *window(at, kernel, stride, dilation))].reshape(len(x), -1) for at in positions(size)]
+    return np.stack(columns, axis=-1)
+
+
+def col2im(cols, x_shape, kernel, stride, padding, dilation):
+    x = pad(np.zeros(x_shape), padding)
+    size = output_size(x.shape[2:], kernel, stride, [(0, 0)] * len(kernel), dilation)
+    for i, at in enumerate(positions(size)):
+        x[(..., *window(at, kernel, stride, dilation))] += cols[..., i].reshape(*x_shape[:2], *kernel)
+    return unpad(x, padding)
+
+
+def gemm(a, b):
+    return np.einsum("mk,kn->mn", np.float64(a), np.float64(b))
+
+
+# ---- elementwise, and the loss ----
+
+
+def relu(x):
+    return np.where(x < 0, 0.0, x)
+
+
+def softmax(x, axis):
+    e = np.exp(np.float64(x) - np.max(x, axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def cross_entropy(logits, target):
+    logits = np.float64(logits)
+    top = logits.max(1)
+    return np.log(np.exp(logits - top[:, None]).sum(1)) - (logits[np.arange(len(target)), target] - top)
+
+
+# ---- errors ----
+
+
+def gamma(terms, dtype):
+    """The relative error of a sum of products in any order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1)."""
+    u = np.finfo(dtype).eps / 2
+    return terms * u / (1 - terms * u)

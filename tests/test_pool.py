@@ -1,0 +1,111 @@
+"""Max pooling, its indices and its gradient."""
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import assume, given
+from strategies import integers, pools
+
+import convc
+
+
+def expected(case):
+    return reference.max_pool(case.x, case.window.kernel, *case.window.geometry, case.fit)
+
+
+@given(pools())
+def test_values(case):
+    convc.set_isa(case.isa)
+    y = case.function()(case.laid_out(case.x), **case.arguments)
+    assert y.dtype == case.x.dtype
+    np.testing.assert_array_equal(case.first(y), expected(case)[0])
+
+
+@given(pools())
+def test_indices(case):
+    convc.set_isa(case.isa)
+    y, indices = case.function()(case.laid_out(case.x), **case.arguments, return_indices=True)
+    assert indices.dtype == np.int64
+    values, places = expected(case)
+    np.testing.assert_array_equal(case.first(y), values)
+    np.testing.assert_array_equal(case.first(indices)[places >= 0], places[places >= 0])
+    assert indices.min() >= 0
+    assert indices.max() < np.prod(case.x.shape[2:])
+
+
+@given(pools())
+def test_out_of_any_strides(case):
+    convc.set_isa(case.isa)
+    values = expected(case)[0].astype(case.x.dtype)
+    out = case.laid_out(np.full_like(values, 77))
+    assert case.function()(case.laid_out(case.x), **case.arguments, out=out) is out
+    np.testing.assert_array_equal(case.first(out), values)
+
+
+@given(pools())
+def test_gradient(case):
+    convc.set_isa(case.isa)
+    places = np.maximum(expected(case)[1], 0)
+    grad = integers(np.random.default_rng(9), *places.shape, dtype=case.x.dtype)
+    grad_x = case.function("_backward")(
+        case.laid_out(grad), case.laid_out(places), case.laid_out(case.x).shape, layout=case.layout
+    )
+    assert grad_x.dtype == grad.dtype
+    np.testing.assert_array_equal(case.first(grad_x), reference.max_pool_backward(grad, places, case.x.shape))
+
+
+@given(pools())
+def test_pytorch_agrees(torch, case):
+    """Values and indices, also where windows hold several maxima or NaN."""
+    convc.set_isa(case.isa)
+    # PyTorch wants padding of half the kernel at most, and gives windows that miss the image indices outside it.
+    assume(all(before <= k // 2 for (before, _), k in zip(case.window.padding, case.window.kernel, strict=True)))
+    assume((expected(case)[1] >= 0).all())
+    a = case.arguments
+    function = getattr(torch.nn.functional, f"max_pool{case.window.spatial}d")
+    theirs, places = function(
+        torch.from_numpy(case.x), a["kernel_size"], a["stride"], a["padding"], a["dilation"], case.fit == "ceil", True
+    )
+    y, indices = case.function()(case.laid_out(case.x), **a, return_indices=True)
+    np.testing.assert_array_equal(case.first(y), theirs.numpy())
+    np.testing.assert_array_equal(case.first(indices), places.numpy())
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (3, 1, 1), (5, 3, 2), (13, 1, 6)])
+def test_shapes_of_networks(kernel, stride, padding, layout):
+    """Many rows and tasks."""
+    x = np.random.default_rng(10).standard_normal((2, 32, 57, 113)).astype(np.float32)
+    laid_out = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    y, indices = convc.max_pool2d(laid_out, kernel, stride, padding, layout=layout, return_indices=True)
+    if layout == "NHWC":
+        y, indices = np.moveaxis(y, -1, 1), np.moveaxis(indices, -1, 1)
+    padded = reference.pad(x, [(padding, padding)] * 2, -np.inf)
+    seen = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))[:, :, ::stride, ::stride]
+    np.testing.assert_array_equal(y, seen.max((4, 5)))
+    np.testing.assert_array_equal(
+        np.take_along_axis(x.reshape(2, 32, -1), indices.reshape(2, 32, -1), 2), y.reshape(2, 32, -1)
+    )
+
+
+def test_stride_is_the_kernel_by_default():
+    assert convc.max_pool2d(np.zeros((1, 1, 9, 8)), (3, 2)).shape == (1, 1, 3, 4)
+
+
+def test_ceil_keeps_no_window_that_starts_in_the_padding_behind():
+    assert convc.max_pool1d(np.zeros((1, 1, 4)), 2, 3, padding=1, fit="ceil").shape == (1, 1, 2)
+    assert convc.max_pool1d(np.zeros((1, 1, 6)), 3, 2, fit="ceil").shape == (1, 1, 3)
+
+
+def test_overlapping_windows_add_their_gradients():
+    x = np.array([[[0.0, 5.0, 0.0, 0.0]]])
+    _, indices = convc.max_pool1d(x, 2, 1, return_indices=True)
+    grad_x = convc.max_pool1d_backward(np.array([[[1.0, 2.0, 4.0]]]), indices, x.shape)
+    np.testing.assert_array_equal(grad_x, [[[0, 3, 4, 0]]])
+
+
+def test_empty_batch():
+    x = np.zeros((0, 2, 4, 4), np.float32)
+    y, indices = convc.max_pool2d(x, 2, return_indices=True)
+    assert y.shape == indices.shape == (0, 2, 2, 2)
+    assert convc.max_pool2d_backward(y, indices, x.shape).shape == x.shape
