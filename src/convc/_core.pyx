@@ -2,7 +2,9 @@
 # The Python face of the C core: buffers in, one call without the GIL, a status that becomes an exception. The form of
 # arguments is checked here; sizes are checked in C, in one place.
 import operator
+import os
 import sys
+import warnings
 
 import numpy
 
@@ -85,6 +87,7 @@ def get_num_threads():
     Returns
     -------
     int
+        Always 1 in a forked child of a process whose threads have worked: OpenMP could not start them again.
 
     Examples
     --------
@@ -120,7 +123,7 @@ def set_isa(name):
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, got {type(name).__name__}")
-    cdef bytes text = name.encode("utf-8", "replace")
+    cdef bytes text = name.encode("utf-8", "replace").replace(b"\0", b"\\0")
     check(convc_set_isa(text))
 
 
@@ -146,3 +149,14 @@ def _available_isas():
     """The instruction sets that this machine and this build have, slowest first."""
     names = (b"scalar", b"sse2", b"avx2", b"avx512", b"neon")
     return tuple([name.decode() for name in names if convc_isa_available(name)])
+
+
+def _check_environment():
+    """What is asked for in vain is better said than ignored."""
+    wanted = os.environ.get("CONVC_ISA")
+    if wanted and wanted not in _available_isas():
+        have = ", ".join(_available_isas())
+        warnings.warn(f"CONVC_ISA must be one of {have}, got {wanted!r}: using {get_isa()}", RuntimeWarning, stacklevel=2)
+
+
+_check_environment()

@@ -84,6 +84,7 @@ static int default_count(void) {
 }
 
 int convc_get_num_threads(void) {
+    if (atomic_load(&forked)) return 1;
     int n = atomic_load(&thread_count);
     if (n) return n;
     int none = 0;
@@ -102,7 +103,6 @@ int convc_threads_for(double flops) {
 #if defined(_OPENMP)
     double worth = flops / THREAD_FLOPS;
     int n = convc_get_num_threads();
-    if (atomic_load(&forked)) return 1;
     return worth < 1 ? 1 : worth < n ? (int)worth : n;
 #else
     (void)flops;

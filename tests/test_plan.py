@@ -1,0 +1,79 @@
+"""Prepared convolutions: packed once, run many times, on whatever memory comes."""
+
+import gc
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import convolutions, views
+
+import convc
+
+
+@given(convolutions(), views, st.integers(1, 4))
+def test_plans_agree_with_the_oracle(case, view_out, batch):
+    """Also for other batches and other strides than those prepared for."""
+    convc.set_isa(case.isa)
+    plan = convc.prepare(
+        case.view(case.weight), case.bias, case.laid_out(case.x).shape, **case.options, activation="relu"
+    )
+    x = np.resize(case.x, (batch, *case.x.shape[1:]))
+    expected = reference.relu(reference.conv(x, case.weight, case.bias, *case.geometry)).astype(x.dtype)
+    np.testing.assert_array_equal(case.first(plan(case.laid_out(x))), expected)
+    out = view_out(np.full(np.shape(case.laid_out(expected)), np.nan, x.dtype))
+    assert plan(case.laid_out(x), out) is out
+    np.testing.assert_array_equal(case.first(out), expected)
+
+
+def test_weights_are_copied():
+    weight, bias = np.ones((2, 1, 1, 1)), np.ones(2)
+    plan = convc.prepare(weight, bias, (1, 1, 2, 2))
+    weight[...] = bias[...] = 5
+    del weight, bias
+    gc.collect()
+    assert (plan(np.ones((1, 1, 2, 2))) == 2).all()
+
+
+def test_a_plan_outlives_a_change_of_instruction_set():
+    x, weight = np.ones((1, 8, 9, 9), np.float32), np.ones((8, 8, 3, 3), np.float32)
+    for name in convc.cpu_info()["available_isas"]:
+        convc.set_isa(name)
+        plan = convc.prepare(weight, None, x.shape)
+        for other in convc.cpu_info()["available_isas"]:
+            convc.set_isa(other)
+            assert (plan(x) == 72).all()
+
+
+def test_attributes():
+    plan = convc.prepare(np.ones((5, 3, 3, 3), np.float32), None, (2, 8, 9, 3), layout="NHWC", stride=2)
+    assert plan.input_shape == (2, 8, 9, 3)
+    assert plan.output_shape == (2, 3, 4, 5)
+    assert plan.layout == "NHWC"
+    assert plan.dtype == np.float32
+    assert "(2, 8, 9, 3)" in repr(plan)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "text"),
+    [
+        (np.ones((1, 2, 4, 4)), ValueError, "x must have shape"),
+        (np.ones((1, 3, 4)), ValueError, "x must have 4 dimensions"),
+        (np.ones((1, 3, 4, 4), np.float32), TypeError, "x must be float64"),
+        ([[1.0]], TypeError, "x must be"),
+        (None, TypeError, "x must be"),
+    ],
+)
+def test_inputs_of_another_kind(x, error, text):
+    plan = convc.prepare(np.ones((2, 3, 1, 1)), None, (1, 3, 4, 4))
+    with pytest.raises(error, match=text):
+        plan(x)
+
+
+def test_out_must_not_overlap():
+    memory = np.ones((1, 2, 4, 4))
+    plan = convc.prepare(np.ones((2, 2, 1, 1)), None, memory.shape)
+    with pytest.raises(ValueError, match="out must not overlap x"):
+        plan(memory, memory)
+    assert (memory == 1).all()
