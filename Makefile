@@ -19,7 +19,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint src/convc
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/convc
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 
 format: $(VENV)/.lint

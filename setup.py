@@ -4,10 +4,12 @@ Settings from the environment:
   CONVC_ABI3=1      build for the limited API (cp311-abi3); not on free-threaded Python
   CONVC_WERROR=1    warnings are errors
   CONVC_SANITIZE=S  compile and link with -fsanitize=S, for instance address,undefined
+  CONVC_CFLAGS=F    further flags for the compiler, after its own: "-g", or "-O0" for a quick build of slow code
 """
 
 import os
 import platform
+import re
 import subprocess
 import sys
 import sysconfig
@@ -22,7 +24,9 @@ from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
 
 CORE = "src/convc/c"
-HEADERS = sorted(glob("include/*.h") + glob(f"{CORE}/*.h") + glob(f"{CORE}/kernels/*.h") + glob(f"{CORE}/kernels/*_tmpl.c"))
+HEADERS = sorted(
+    glob("include/*.h") + glob(f"{CORE}/*.h") + glob(f"{CORE}/kernels/*.h") + glob(f"{CORE}/kernels/*_tmpl.c")
+)
 PXI = sorted(glob("src/convc/*.pxi") + glob("src/convc/*.pxd"))
 MSVC = sys.platform == "win32"
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -77,6 +81,9 @@ else:
 if SANITIZE:
     COMMON += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]
     OPENMP_LINK = [*OPENMP_LINK, f"-fsanitize={SANITIZE}"]
+FURTHER = os.environ.get("CONVC_CFLAGS", "").split()
+# setuptools compares only the age of objects: those of other settings are kept in a folder of their own.
+VARIANT = re.sub(r"\W+", "-", " ".join(["abi3" if ABI3 else "", SANITIZE, *FURTHER])).strip("-")
 
 
 def library(name: str, sources: list[str], flags: list[str]) -> tuple[str, dict]:
@@ -84,8 +91,8 @@ def library(name: str, sources: list[str], flags: list[str]) -> tuple[str, dict]
     return name, {
         "sources": sources,
         "include_dirs": ["include", CORE],
-        "cflags": COMMON + flags,
-        "obj_deps": {source: HEADERS for source in sources} | {"": HEADERS},
+        "cflags": COMMON + flags + FURTHER,
+        "obj_deps": dict.fromkeys([*sources, ""], HEADERS),
     }
 
 
@@ -123,7 +130,7 @@ EXTENSION = Extension(
     include_dirs=["include", CORE],
     libraries=["convc_base", *(f"convc_{isa}" for isa in ISAS)],
     depends=[*HEADERS, *PXI, *glob(f"{CORE}/*.c"), *glob(f"{CORE}/kernels/*.c")],
-    extra_compile_args=["/O2"] if MSVC else ["-O2", "-g0", "-fvisibility=hidden"],
+    extra_compile_args=[*(["/O2"] if MSVC else ["-O2", "-g0", "-fvisibility=hidden"]), *FURTHER],
     extra_link_args=OPENMP_LINK,
     define_macros=[("Py_LIMITED_API", "0x030B0000")] if ABI3 else [],
     py_limited_api=ABI3,
@@ -133,5 +140,6 @@ setup(
     libraries=LIBRARIES,
     ext_modules=cythonize([EXTENSION], include_path=["src"], build_dir="build/cython", language_level=3),
     cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
+    options={"build": {"build_base": f"build/{VARIANT}" if VARIANT else "build"}}
+    | ({"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {}),
 )

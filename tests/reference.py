@@ -1,6 +1,6 @@
 """The oracle: every operator from its definition, in loops over output positions, in float64.
 
-Slow and plain on purpose. Arrays are channels-first, (n, c, *space); padding is one (before, after) for each spatial axis.
+Slow and plain on purpose. Arrays are channels-first, (n, c, *space); padding is one (before, after) a spatial axis.
 """
 
 import itertools
@@ -86,7 +86,7 @@ def pool_size(size, kernel, stride, padding, dilation, fit):
 
 
 def max_pool(x, kernel, stride, padding, dilation, fit="floor"):
-    """Values, and where they are in the flattened space of x; -inf and -1 for a dilated window that misses the image."""
+    """Values, and their places in the flattened space of x; -inf and -1 for a dilated window that misses the image."""
     size = pool_size(x.shape[2:], kernel, stride, padding, dilation, fit)
     y, indices = np.full((*x.shape[:2], *size), -np.inf), np.full((*x.shape[:2], *size), -1)
     for n, c, *at in positions(y.shape):
@@ -155,6 +155,6 @@ def cross_entropy(logits, target):
 
 
 def gamma(terms, dtype):
-    """The relative error of a sum of products in any order (Higham, Accuracy and Stability of Numerical Algorithms, 3.1)."""
+    """The relative error of a sum of products in any order (Higham, "Accuracy and Stability", section 3.1)."""
     u = np.finfo(dtype).eps / 2
     return terms * u / (1 - terms * u)

@@ -239,8 +239,8 @@ def test_empty_batch(layout):
 
 
 class Call:
-    """A function, arguments that it accepts, and which of them are numbers: how many axes each has, 0 for a plain number,
-    "shape" for a shape."""
+    """A function, arguments that it accepts, and which of them are numbers: how many axes each has, 0 for a plain
+    number, "shape" for a shape."""
 
     def __init__(self, name, numbers, **arguments):
         self.function = getattr(convc, name)

@@ -69,7 +69,8 @@ def test_names_that_are_none(name):
 @pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="needs a C compiler")
 def test_from_c(tmp_path):
     """The core without Python: also what a cross-compiled build is tried with."""
-    flags = {"avx2": ["-mavx2", "-mfma"], "avx512": "-mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl".split()}
+    avx2 = ["-mavx2", "-mfma"]
+    flags = {"avx2": avx2, "avx512": [*avx2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]}
     common = ["cc", "-std=gnu11", "-O1", "-fopenmp", f"-I{ROOT / 'include'}", f"-I{ROOT / 'src/convc/c'}", "-c"]
     kernels = [ROOT / f"src/convc/c/kernels/isa_{isa}.c" for isa in ISAS]
     jobs = [

@@ -156,7 +156,8 @@ def _check_environment():
     wanted = os.environ.get("CONVC_ISA")
     if wanted and wanted not in _available_isas():
         have = ", ".join(_available_isas())
-        warnings.warn(f"CONVC_ISA must be one of {have}, got {wanted!r}: using {get_isa()}", RuntimeWarning, stacklevel=2)
+        text = f"CONVC_ISA must be one of {have}, got {wanted!r}: using {get_isa()}"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
 _check_environment()

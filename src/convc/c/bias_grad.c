@@ -3,8 +3,8 @@
 #include "lines.h"
 
 #define SUM_FLOPS 4.0 /* what an element costs, in flops: it is the memory that is busy */
-#define GROUP 64      /* channels at most that one task sums */
-#define PARTS 8       /* of the pixels at most, where channels are few */
+#define GROUP 64 /* channels at most that one task sums */
+#define PARTS 8 /* of the pixels at most, where channels are few */
 #define TASK_ELEMENTS 16384
 
 typedef struct sum_job {

@@ -42,7 +42,8 @@ static convc_status check_backward(const convc_tensor *grad_y, const convc_tenso
     TRY(check_indices(indices, grad_y));
     for (int i = 0; i < 2; i++)
         if (grad_y->shape[i] != grad_x->shape[i])
-            return convc_fail(CONVC_INVALID_VALUE, "grad must have the batch and channels of grad_x, (%lld, %lld), got (%lld, %lld)",
+            return convc_fail(CONVC_INVALID_VALUE,
+                              "grad must have the batch and channels of grad_x, (%lld, %lld), got (%lld, %lld)",
                               (long long)grad_x->shape[0], (long long)grad_x->shape[1], (long long)grad_y->shape[0],
                               (long long)grad_y->shape[1]);
     TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));

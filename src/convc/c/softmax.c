@@ -43,8 +43,8 @@ static void softmax_task(const void *context, int64_t task, void *workspace) {
     int last = j->x->ndim - 1;
     (void)workspace;
     for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
-        j->kernels->softmax(row_of(j->x, last, row), element_stride(j->x, last), row_of(j->y, last, row), element_stride(j->y, last),
-                            j->x->shape[last]);
+        j->kernels->softmax(row_of(j->x, last, row), element_stride(j->x, last), row_of(j->y, last, row),
+                            element_stride(j->y, last), j->x->shape[last]);
 }
 
 convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y) {

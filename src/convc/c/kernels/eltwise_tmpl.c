@@ -24,7 +24,8 @@ static void FN(relu_backward)(const void *grad_y, int64_t grad_step, const void 
         for (; i + VL <= n; i += VL) vstore(grad_x + i, vselect(vgt(vload(x + i), vzero()), vload(grad + i), vzero()));
         vmask rest = vlanes(0, (int)(n - i));
         if (i < n)
-            vstore_masked(grad_x + i, vselect(vgt(vload_masked(x + i, rest), vzero()), vload_masked(grad + i, rest), vzero()), rest);
+            vstore_masked(grad_x + i, vselect(vgt(vload_masked(x + i, rest), vzero()), vload_masked(grad + i, rest), vzero()),
+                          rest);
         return;
     }
     for (; i < n; i++) grad_x[i * to_step] = x[i * x_step] > 0 ? grad[i * grad_step] : 0;

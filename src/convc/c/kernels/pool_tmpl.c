@@ -6,10 +6,10 @@
 #undef LINE
 #undef GROUP
 #define LINE (16384 / (int)sizeof(real)) /* elements of a line buffer, half of L1 */
-#define SLACK (4 * VL)                   /* whole vectors may be read and written behind its end */
-#define GROUP 4                          /* vectors of channels at a time */
+#define SLACK (4 * VL) /* whole vectors may be read and written behind its end */
+#define GROUP 4 /* vectors of channels at a time */
 #define POOL_WORKSPACE (3 * (LINE + SLACK) * sizeof(real))
-#define MINUS_INFINITY ((real)-INFINITY)
+#define MINUS_INFINITY ((real) - INFINITY)
 
 static inline vec FN(greater_or_nan)(vec v, vec max) { return vselect(visnan(v), v, vmax_or_second(v, max)); }
 
@@ -90,8 +90,8 @@ typedef struct FN(pool_row) {
     real *y;
     int64_t *index;
     int64_t start[3], count; /* where the first window begins; outputs */
-    int64_t length;          /* of the line under them */
-    int64_t lo, hi;          /* the part of the line that lies inside the image */
+    int64_t length; /* of the line under them */
+    int64_t lo, hi; /* the part of the line that lies inside the image */
     tap_range in[2];
 } FN(pool_row);
 
@@ -168,8 +168,7 @@ static inline ALWAYS_INLINE void FN(max_across)(const real *line, int64_t step, 
 /* y = the maximum of each window of the line, which is overwritten: windows grow by doubling until at most three cover the kernel. */
 static void FN(reduce_line)(const pool *p, real *line, int64_t length, real *y, int64_t n) {
     int64_t kernel = p->kernel[2], dilation = p->dilation[2], step = p->step[2], y_step = p->y.stride[2], width = 1;
-    for (; kernel > 3 * width; width *= 2)
-        FN(max_line)(line, line, line + width * dilation, length - width * dilation);
+    for (; kernel > 3 * width; width *= 2) FN(max_line)(line, line, line + width * dilation, length - width * dilation);
     const int64_t at[3] = {0, min_i64(width, kernel - width) * dilation, (kernel - width) * dilation};
     int count = (int)ceil_div(kernel, width);
     if (step == 1 && count == 2) FN(max_across)(line, 1, at, 2, y, y_step, n);
@@ -211,8 +210,8 @@ static void FN(pool_values)(const pool *p, int64_t begin, int64_t end, real *lin
 }
 
 /* One row of taps: updates the maxima and distances of n outputs. */
-static inline ALWAYS_INLINE void FN(update_strip)(const pool *p, const real *line, const int64_t step, int64_t distance, real *max,
-                                                  real *where, int64_t n) {
+static inline ALWAYS_INLINE void FN(update_strip)(const pool *p, const real *line, const int64_t step, int64_t distance,
+                                                  real *max, real *where, int64_t n) {
     int64_t dilation = p->dilation[2];
     for (int64_t i = 0; i < n; i += VL) {
         int64_t j = n >= VL ? min_i64(i, n - VL) : 0, lanes = min_i64(VL, n - j);
@@ -282,11 +281,12 @@ typedef struct FN(pool_pixel) {
 } FN(pool_pixel);
 
 /* Channels c .. c + count * VL of it, or the first `lanes` of one vector. */
-static inline ALWAYS_INLINE void FN(pool_channels)(const FN(pool_pixel) * s, int64_t c, const int count, int64_t lanes, const int indexed) {
+static inline ALWAYS_INLINE void FN(pool_channels)(const FN(pool_pixel) * s, int64_t c, const int count, int64_t lanes,
+                                                   const int indexed) {
     vec max[GROUP], where[GROUP];
     real distances[GROUP * VL];
     vmask mask = vlanes(0, (int)lanes);
-    EACH(v, count) {
+    EACH (v, count) {
         max[v] = vset1(MINUS_INFINITY);
         where[v] = vset1(s->first);
     }
@@ -295,7 +295,7 @@ static inline ALWAYS_INLINE void FN(pool_channels)(const FN(pool_pixel) * s, int
             const real *x = s->x + kd * s->x_stride[0] + kh * s->x_stride[1] + c;
             int64_t row = kd * s->distance[0] + kh * s->distance[1];
             for (int64_t kw = s->in[2].first; kw < s->in[2].end; kw++)
-                EACH(v, count) {
+                EACH (v, count) {
                     const real *from = x + kw * s->x_stride[2] + v * VL;
                     vec value = lanes == VL ? vload(from) : vload_masked(from, mask);
                     if (!indexed) max[v] = FN(greater_or_nan)(value, max[v]);
@@ -306,11 +306,12 @@ static inline ALWAYS_INLINE void FN(pool_channels)(const FN(pool_pixel) * s, int
                     }
                 }
         }
-    EACH(v, count) {
+    EACH (v, count) {
         FN(put)(s->y + (c + v * VL) * s->y_step, s->y_step, max[v], lanes);
         if (indexed) vstore(distances + v * VL, where[v]);
     }
-    if (indexed) FN(put_indices)(s->index + c * s->index_step, s->index_step, s->first_index, 0, distances, (count - 1) * VL + lanes);
+    if (indexed)
+        FN(put_indices)(s->index + c * s->index_step, s->index_step, s->first_index, 0, distances, (count - 1) * VL + lanes);
 }
 
 /* All channels; the last vector overlaps the one before it. */

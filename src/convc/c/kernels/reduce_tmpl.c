@@ -12,16 +12,16 @@ static inline void FN(add_lanes)(double *sums, vec v, int64_t lanes) {
 }
 
 /* sums[i] += element i of `count` vectors, or the first `lanes` of one, over n pixels `step` apart */
-static inline ALWAYS_INLINE void FN(sum_across)(const real *x, int64_t step, int64_t n, const int count, int64_t lanes, double *sums) {
+static inline ALWAYS_INLINE void FN(sum_across)(const real *x, int64_t step, int64_t n, const int count, int64_t lanes,
+                                                double *sums) {
     vmask mask = vlanes(0, (int)lanes);
     for (int64_t i = 0; i < n; i += SHORT) {
         vec acc[SUM_GROUP];
         const real *end = x + min_i64(SHORT, n - i) * step;
-        EACH(v, count) acc[v] = vzero();
+        EACH (v, count) acc[v] = vzero();
         for (; x != end; x += step)
-            EACH(v, count)
-                acc[v] = vadd(acc[v], lanes == VL ? vload(x + v * VL) : vload_masked(x, mask));
-        EACH(v, count) FN(add_lanes)(sums + v * VL, acc[v], lanes);
+            EACH (v, count) acc[v] = vadd(acc[v], lanes == VL ? vload(x + v * VL) : vload_masked(x, mask));
+        EACH (v, count) FN(add_lanes)(sums + v * VL, acc[v], lanes);
     }
 }
 
@@ -30,9 +30,9 @@ static double FN(sum_along)(const real *x, int64_t n) {
     double sums[VL] = {0}, sum = 0;
     while (n >= SUM_GROUP * VL) {
         vec acc[SUM_GROUP];
-        EACH(v, SUM_GROUP) acc[v] = vzero();
+        EACH (v, SUM_GROUP) acc[v] = vzero();
         for (int k = 0; k < SHORT && n >= SUM_GROUP * VL; k++) {
-            EACH(v, SUM_GROUP) acc[v] = vadd(acc[v], vload(x + v * VL));
+            EACH (v, SUM_GROUP) acc[v] = vadd(acc[v], vload(x + v * VL));
             x += SUM_GROUP * VL;
             n -= SUM_GROUP * VL;
         }
