@@ -69,7 +69,11 @@ def _add_demo(commands: _Commands) -> None:
     )
     command.add_argument("--epochs", type=_whole(1), metavar="N", default=10, help="passes over the data (default: 10)")
     command.add_argument(
-        "--output", metavar="FILE", default="convc-demo.png", help="where the picture goes (default: convc-demo.png)"
+        "--output",
+        type=_file,
+        metavar="FILE",
+        default="convc-demo.png",
+        help="where the picture goes (default: convc-demo.png)",
     )
     _add_run_options(command)
 
@@ -103,9 +107,11 @@ def _add_train(commands: _Commands) -> None:
     command.add_argument(
         "--lr", type=_positive, metavar="RATE", help="first learning rate (default: 0.1; 0.05 for mnist and cifar10)"
     )
-    command.add_argument("--save", metavar="FILE", help="write the weights here, in safetensors format")
     command.add_argument(
-        "--plot", metavar="FILE", help="draw loss and accuracy over the epochs into this file (png, pdf, svg)"
+        "--save", type=_file, metavar="FILE", help="write the weights here, in safetensors format"
+    )
+    command.add_argument(
+        "--plot", type=_file, metavar="FILE", help="draw loss and accuracy over the epochs into this file (png, pdf, svg)"
     )
     _add_run_options(command)
 
@@ -163,6 +169,13 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
         "--threads", type=_whole(1), metavar="N", help="threads to use (default: as many as there are CPUs)"
     )
     command.add_argument("--no-progress", action="store_true", help="no progress bar")
+
+
+def _file(text: str) -> str:
+    """The name of a file to write: what "$UNSET" leaves of it is refused before the training, not missed after it."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the file is empty")
+    return text
 
 
 def _whole(lowest: int) -> Callable[[str], int]:

@@ -24,7 +24,7 @@ _CLASSES = {"digits": _DIGITS, "mnist": _DIGITS, "cifar10": data.CIFAR10_CLASSES
 _SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 _EPOCHS = {"digits": 10, "mnist": 4, "cifar10": 10}
 _LR = {"digits": 0.1, "mnist": 0.05, "cifar10": 0.05}
-_SHOWN_DIGIT = 3
+_SHOWN = 13  # a held-out digit that is easy to recognise: a five
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _ARROW = "\N{RIGHTWARDS ARROW}"
 _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
@@ -72,12 +72,13 @@ def demo(arguments: argparse.Namespace) -> int:
     counts = f"{len(originals[1]):,} handwritten digits to learn, {len(labels):,} with moved and warped copies"
     print(f"\n{counts}; {len(held_out[1])} held out.")
     history = _recipe.fit(
-        net, images, labels, held_out, epochs=arguments.epochs, seed=arguments.seed, progress=not arguments.no_progress
+        net, images, labels, held_out, epochs=arguments.epochs, seed=arguments.seed, progress=_progress(arguments)
     )
     scores = train.predict(net, held_out[0])
     _report(held_out[1], scores, _DIGITS, history)
     if _installed("matplotlib"):
-        _demo_figure(net, history, len(originals[1]), held_out, scores).savefig(arguments.output)
+        with _for_the_user(OSError):
+            _demo_figure(net, history, len(originals[1]), held_out, scores).savefig(arguments.output)
         print(f"Picture: {os.path.abspath(arguments.output)}")
     else:
         print("Picture: none, for matplotlib is not installed (pip install convc[plot])")
@@ -112,7 +113,7 @@ def train_command(arguments: argparse.Namespace) -> int:
             batch_size=arguments.batch_size,
             lr=arguments.lr or _LR[name],
             seed=arguments.seed,
-            progress=not arguments.no_progress,
+            progress=_progress(arguments),
         )
     if arguments.save:
         with _for_the_user(OSError):
@@ -190,14 +191,7 @@ def _with_copies(originals: tuple[np.ndarray, np.ndarray], seed: int) -> tuple[n
 
 def _read_images(path: str, channels: int) -> np.ndarray:
     """The images of a .npy or IDX file as float32 from 0 to 1, (n, channels, height, width)."""
-    with open(path, "rb") as file:
-        is_npy = file.read(6) == b"\x93NUMPY"
-    try:
-        # Mapping the file makes NumPy compare the shape in the header with the size of the file.
-        array = np.load(path, mmap_mode="r", allow_pickle=False) if is_npy else data.read_idx(path)
-    except (ValueError, OverflowError, MemoryError) as error:
-        raise ValueError(f"{path}: {error}" if is_npy else str(error)) from error
-    images = array
+    images = array = _read_array(path)
     if channels == 1 and array.ndim in (2, 3):
         images = images[..., np.newaxis, :, :]
     if images.ndim == 3:
@@ -213,6 +207,20 @@ def _read_images(path: str, channels: int) -> np.ndarray:
         raise ValueError(f"{path}: pixels between 0 and {full} expected, got {images.min()} to {images.max()}")
     fractions: np.ndarray = np.divide(images, full).astype(np.float32)
     return fractions
+
+
+def _read_array(path: str) -> np.ndarray:
+    """The array of a .npy or IDX file."""
+    with open(path, "rb") as file:
+        is_npy = file.read(6) == b"\x93NUMPY"
+    if not is_npy:
+        return data.read_idx(path)
+    try:
+        # Mapping the file makes NumPy compare the shape in the header with the size of the file.
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # for a damaged header NumPy raises errors of many kinds
+        raise ValueError(f"{path}: NumPy cannot read it: {error}") from error
+    return array
 
 
 def _report(
@@ -241,15 +249,14 @@ def _demo_figure(
     held_out: tuple[np.ndarray, np.ndarray],
     scores: np.ndarray,
 ) -> Any:
-    """The picture of the demo; the digit in it is the first held-out one of its class."""
+    """The picture of the demo: what was learned, and one digit on its way through the network."""
     from convc import plot
 
     images, labels = held_out
     predicted = scores.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    right = len(labels) - len(wrong)
-    chosen = int(np.flatnonzero(labels == _SHOWN_DIGIT)[0])
-    one = images[chosen : chosen + 1]
+    right = int((predicted == labels).sum())
+    hardest = np.argsort(-convc.cross_entropy(scores, labels, reduction="none"), kind="stable")[:6]
+    one = images[_SHOWN : _SHOWN + 1]
     stage = f"CONV, RELU, POOL {_ARROW} "
     layers = [stage + _size(net[:end].output_shape((1, 8, 8)), _TIMES) for end in (3, 6)]
     parameters = sum(parameter.data.size for parameter in net.parameters())
@@ -258,8 +265,8 @@ def _demo_figure(
         net[0].weight.data,
         one[0, 0],
         [net[:2](one)[0], net[:5](one)[0]],
-        convc.softmax(scores[chosen]),
-        [(images[i, 0], int(labels[i]), int(predicted[i])) for i in wrong],
+        convc.softmax(scores[_SHOWN]),
+        [(images[i, 0], int(labels[i]), int(predicted[i])) for i in hardest],
         layers=[*layers, f"FC {_ARROW} 10", f"{parameters:,} parameters"],
         title="A convolutional network learns to read digits",
         subtitle=f"{learned:,} handwritten digits and altered copies, {_count(len(history.train_loss), 'epoch')} in "
@@ -276,6 +283,13 @@ def _set_threads(threads: int | None) -> None:
 
 def _installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
+
+
+def _progress(arguments: argparse.Namespace) -> bool:
+    """Whether to show progress; without tqdm that is a line an epoch."""
+    if not (arguments.no_progress or _installed("tqdm")):
+        print("No progress bar, for tqdm is not installed (pip install convc[train]).")
+    return not arguments.no_progress
 
 
 def _require(package: str, extra: str) -> None:

@@ -94,5 +94,7 @@ def _of_shapes(shapes: Mapping[str, tuple[int, ...]]) -> nn.Sequential | None:
     if (len(first), len(second), len(last)) != (4, 4, 2) or 0 in first + second + last:
         return None
     side = 4 * math.isqrt(last[1] // second[0])
+    if first[2:] != (3, 3) or second[1:] != (first[0], 3, 3):
+        return None  # before memory is asked for that a file of this size cannot fill
     net = small_cnn(first[1], side, last[0], (first[0], second[0]))
     return net if shapes == {name: parameter.data.shape for name, parameter in net.named_parameters()} else None

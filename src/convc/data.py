@@ -39,6 +39,7 @@ _MNIST_SIDE = 28
 _MNIST_PREFIX = {"train": "train", "test": "t10k"}
 _MNIST_MAX_BYTES = 16 + 1_000_000 * _MNIST_SIDE**2  # 60,000 images in MNIST; its extended relatives stay below 1e6
 _CIFAR_FILES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+_CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then the red, green and blue planes
 _CIFAR_MAX_RECORDS = 10_000
 _CIFAR_MAX_BYTES = 256 << 20  # the real archive holds 184 MB
@@ -350,8 +351,8 @@ def load_cifar10(path: str | os.PathLike[str], split: Split = "train") -> Pair:
     Parameters
     ----------
     path : path-like
-        The archive ``cifar-10-binary.tar.gz``, which is read in memory, or the directory with its files
-        ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
+        The archive ``cifar-10-binary.tar.gz``, which is read in memory, or a directory with the archive or with its
+        files ``data_batch_1.bin`` to ``data_batch_5.bin`` and ``test_batch.bin``.
     split : {"train", "test"}
 
     Returns
@@ -381,6 +382,9 @@ def load_cifar10(path: str | os.PathLike[str], split: Split = "train") -> Pair:
     """
     _check_split(split)
     names = _CIFAR_FILES[split]
+    archive = os.path.join(path, _CIFAR_ARCHIVE)
+    if os.path.isfile(archive) and not os.path.exists(os.path.join(path, names[0])):
+        path = archive
     batches = _cifar_directory(path, names) if os.path.isdir(path) else _cifar_archive(path, names)
     records = np.concatenate(batches)
     return _to_unit(records[:, 1:].reshape(-1, 3, 32, 32), 255), records[:, 0].astype(np.int64)

@@ -20,7 +20,8 @@ __all__ = ["activation_maps", "demo", "filters", "training_curves"]
 
 _INK, _SOFT, _GRID = "#1c2733", "#6b7785", "#e3e7eb"  # text and lines; secondary text; grid
 _TRAIN, _VALIDATION, _WRONG = "#9db4c9", "#0b6fa4", "#c8452f"
-_WEIGHTS, _MAPS, _DIGIT = "RdBu_r", "magma", "gray_r"
+_WEIGHTS, _DIGIT = "RdBu_r", "gray_r"
+_MAPS = ("#e8edf2", "#9db4c9", _VALIDATION, "#0a2436")  # from no answer to the strongest
 
 
 _Curve = tuple[str, Sequence[float], str]  # name, values, colour
@@ -99,7 +100,7 @@ def filters(weight: np.ndarray, columns: int | None = None) -> Figure:
 
 def activation_maps(maps: np.ndarray, columns: int | None = None) -> Figure:
     """
-    What each channel of a layer answers to one image, dark for zero and below, bright for the strongest answer.
+    What each channel of a layer answers to one image, from pale for zero and below to dark for the strongest answer.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def demo(
     image: np.ndarray,
     maps: Sequence[np.ndarray],
     probabilities: np.ndarray,
-    mistakes: Sequence[tuple[np.ndarray, int, int]] = (),
+    hardest: Sequence[tuple[np.ndarray, int, int]] = (),
     layers: Sequence[str] = (),
     title: str = "",
     subtitle: str = "",
@@ -151,8 +152,8 @@ def demo(
         What the two convolutions answer to it.
     probabilities : ndarray, (classes,)
         What the network takes it for.
-    mistakes : sequence of (image, label, prediction), optional
-        Images that were read wrongly; up to six are shown.
+    hardest : sequence of (image, label, prediction), optional
+        Images that the network was least sure of, or wrong about; up to six are shown.
     layers : sequence of str, optional
         The layers, one a line, to be written below the digit.
     title, subtitle : str, optional
@@ -165,29 +166,29 @@ def demo(
     if len(maps) != 2:
         raise ValueError(f"maps must hold the maps of two layers, got {len(maps)}")
     first, second = (_checked(layer, 3, "maps", "(channels, height, width)") for layer in maps)
-    figure = _figure(13, 8.8)
-    figure.text(0.04, 0.938, title, fontsize=21, fontweight="bold", color=_INK)
-    figure.text(0.04, 0.900, subtitle, fontsize=11.5, color=_SOFT)
-    figure.add_artist(_rule(figure, 0.04, 0.96, 0.490))
-
-    def panel(left: float, bottom: float, width: float, height: float) -> Axes:
-        return figure.add_axes((left, bottom, width, height), anchor="NW")
-
-    _draw_curves(panel(0.07, 0.565, 0.2, 0.245), _losses(history), "Loss", "mean cross-entropy of an image", log=True)
-    learned = panel(0.395, 0.530, 0.33, 0.28)
+    figure = _figure(14, 8.9)
+    _lettering(figure, title, subtitle)
+    _draw_curves(
+        _panel(figure, 0.95, 1.85, 3.0, 2.2),
+        _losses(history),
+        "Loss",
+        "cross-entropy; training is on warped copies too",
+        log=True,
+    )
+    learned = _panel(figure, 5.35, 1.85, 4.9, 2.46)
     _draw_filters(learned, _filter_mosaic(weight, 8), _largest(weight))
     _head(
         learned, f"The {weight.shape[0]} filters it found", f"{_times(weight.shape[2:])} weights each, blue < 0 < red"
     )
-    _draw_mistakes(panel(0.765, 0.530, 0.195, 0.28), mistakes)
+    _draw_hardest(_panel(figure, 10.75, 1.85, 2.75, 2.46), hardest)
 
-    _draw_digit(panel(0.04, 0.14, 0.175, 0.255), image, layers)
-    early, late = panel(0.255, 0.270, 0.49, 0.125), panel(0.255, 0.03, 0.49, 0.18)
-    _draw_maps(early, _mosaic(first, math.ceil(len(first) / 2)))
+    _draw_digit(_panel(figure, 0.5, 5.75, 2.0, 2.0), image, layers)
+    early, late = _panel(figure, 3.0, 5.75, 5.2, 2.57), _panel(figure, 8.6, 5.75, 2.57, 2.57)
+    _draw_maps(early, _mosaic(first, math.ceil(math.sqrt(2 * len(first)))))
     _head(early, "What the first layer makes of it", f"{len(first)} maps of {_times(first.shape[1:])}")
-    _draw_maps(late, _mosaic(second, math.ceil(len(second) / 4)))
-    _head(late, "What the second layer makes of that", f"{len(second)} maps of {_times(second.shape[1:])}")
-    _draw_probabilities(panel(0.80, 0.04, 0.16, 0.355), probabilities)
+    _draw_maps(late, _mosaic(second, math.ceil(math.sqrt(len(second)))))
+    _head(late, "Then the second layer", f"{len(second)} maps of {_times(second.shape[1:])}")
+    _draw_probabilities(_panel(figure, 11.75, 5.75, 1.75, 2.57), probabilities)
     return figure
 
 
@@ -272,10 +273,22 @@ def _head(axes: Axes, text: str, note: str = "") -> None:
     )
 
 
-def _rule(figure: Figure, left: float, right: float, height: float) -> Any:
+def _panel(figure: Figure, left: float, top: float, across: float, down: float) -> Axes:
+    """Axes at so many inches from the left and the top of the figure."""
+    width, height = figure.get_size_inches()
+    return figure.add_axes((left / width, 1 - (top + down) / height, across / width, down / height), anchor="NW")
+
+
+def _lettering(figure: Figure, title: str, subtitle: str) -> None:
+    """Title, subtitle, and the line between what was learned and how one digit is read."""
     from matplotlib.lines import Line2D
 
-    return Line2D([left, right], [height, height], transform=figure.transFigure, color=_GRID, linewidth=1.2)
+    width, height = figure.get_size_inches()
+    left, middle = 0.5 / width, 1 - 4.82 / height
+    figure.text(left, 1 - 0.64 / height, title, fontsize=22, fontweight="bold", color=_INK)
+    figure.text(left, 1 - 0.99 / height, subtitle, fontsize=11.5, color=_SOFT)
+    rule = Line2D([left, 1 - left], [middle, middle], transform=figure.transFigure, color=_GRID, linewidth=1.2)
+    figure.add_artist(rule)
 
 
 def _bare(axes: Axes) -> None:
@@ -291,9 +304,12 @@ def _draw_filters(axes: Axes, image: np.ndarray, largest: float) -> None:
 
 
 def _draw_maps(axes: Axes, image: np.ndarray) -> None:
-    # The square root brightens weak answers; on a linear scale a few strong ones leave the rest black.
+    from matplotlib.colors import LinearSegmentedColormap
+
+    # The square root brings out weak answers; on a linear scale a few strong ones leave the rest blank.
+    colours = LinearSegmentedColormap.from_list("maps", _MAPS)
     axes.imshow(
-        np.sqrt(np.maximum(image, 0)), cmap=_MAPS, vmin=0, vmax=math.sqrt(_largest(image)), interpolation="nearest"
+        np.sqrt(np.maximum(image, 0)), cmap=colours, vmin=0, vmax=math.sqrt(_largest(image)), interpolation="nearest"
     )
     _bare(axes)
 
@@ -327,7 +343,7 @@ def _draw_curves(axes: Axes, curves: Sequence[_Curve], head: str, note: str, log
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     axes.set_xlabel("epoch", color=_SOFT, fontsize=9)
     axes.tick_params(colors=_SOFT, labelsize=9, length=0)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
@@ -348,25 +364,25 @@ def _draw_curves(axes: Axes, curves: Sequence[_Curve], head: str, note: str, log
     axes.margins(y=0.09)
 
 
-def _draw_mistakes(axes: Axes, mistakes: Sequence[tuple[np.ndarray, int, int]]) -> None:
-    """The images that were read wrongly, as large as there is room for, what each is and was taken for below it."""
+def _draw_hardest(axes: Axes, hardest: Sequence[tuple[np.ndarray, int, int]]) -> None:
+    """Up to six images, what each is and what it was read as below it, in red where that is not the same."""
     _bare(axes)
-    count = len(mistakes)
-    head = {0: "It got none wrong", 1: "The one it got wrong"}.get(count, f"The {count} it got wrong")
-    _head(axes, head, "what it is, what it was read as" if count else "")
-    shown = mistakes[:6]
-    columns = 1 if count == 1 else 2 if count <= 4 else 3
-    rows = max(1, math.ceil(len(shown) / columns))
-    step_x, step_y = 1.04 / columns, 1.09 / rows
-    for i, (image, label, prediction) in enumerate(shown):
+    if not hardest:
+        return
+    _head(axes, "The hardest to read", "what it is, what it was read as")
+    columns, gap, caption = 3, 0.06, 0.12
+    across, down = (1 + gap) / columns, 0.5 * (1 + gap)
+    for i, (image, label, prediction) in enumerate(hardest[:6]):
         row, column = divmod(i, columns)
-        top = 1 - row * step_y
-        inset = axes.inset_axes((column * step_x, top - step_y + 0.16, step_x - 0.04, step_y - 0.16), anchor="NW")
+        inset = axes.inset_axes(
+            (column * across, 1 - (row + 1) * down + gap + caption, across - gap, down - gap - caption), anchor="NW"
+        )
         inset.imshow(image, cmap=_DIGIT, interpolation="nearest")
         inset.set(xticks=[], yticks=[])
         for spine in inset.spines.values():
             spine.set_color(_GRID)
-        inset.set_xlabel(f"{label} \N{RIGHTWARDS ARROW} {prediction}", fontsize=10.5, color=_WRONG, labelpad=3)
+        colour = _SOFT if prediction == label else _WRONG
+        inset.set_xlabel(f"{label} \N{RIGHTWARDS ARROW} {prediction}", fontsize=10.5, color=colour, labelpad=3)
 
 
 def _draw_probabilities(axes: Axes, probabilities: np.ndarray) -> None:
@@ -374,9 +390,11 @@ def _draw_probabilities(axes: Axes, probabilities: np.ndarray) -> None:
     best = int(np.argmax(probabilities))
     places = range(len(probabilities))
     axes.barh(places, probabilities, height=0.72, color=[_VALIDATION if i == best else _TRAIN for i in places])
-    axes.text(
-        0.97 * probabilities[best], best, f"{100 * probabilities[best]:.1f} %", ha="right", va="center",
-        color="white", fontsize=9.5, fontweight="bold",
+    inside = probabilities[best] > 0.5  # else the bar is too short for its figure
+    axes.annotate(
+        f"{100 * probabilities[best]:.1f} %", (probabilities[best], best), xytext=(-4 if inside else 4, 0),
+        textcoords="offset points", ha="right" if inside else "left", va="center",
+        color="white" if inside else _VALIDATION, fontsize=9.5, fontweight="bold",
     )  # fmt: skip
     _bare(axes)
     axes.set(xlim=(0, 1), ylim=(len(probabilities) - 0.5, -0.5))

@@ -1,13 +1,13 @@
 /* The SIMD vocabulary: a vector `vec` of VL elements `real` and a dozen operations, one section an ISA. In scalar code a vector has
  * width 1, so that every kernel is written once. Included once for each dtype by kernels/templates.h.
  *
- *   vload_even(p)          p[0], p[2], ..., p[2 VL - 2]; reads nothing beyond the last of them
- *   vload_even_masked(p, m) the same, zero where the mask is off
+ *   veven(a, b)            a[0], a[2], ..., then b[1], b[3], ...: the even elements of p, from vload(p) and vload(p + VL - 1)
  *   vload_masked(p, m)     zero where the mask is off; touches no memory there
  *   vfma(a, b, c)          a * b + c, fused where the ISA can
  *   vmax_or_second(a, b)   the greater; b where they are unordered or equal, so that max(0, x) passes NaN on
  *   vlanes(lo, hi)         a mask of the lanes lo <= i < hi (bounds may lie outside 0..VL)
- *   vselect(m, a, b)       a where m, else b */
+ *   vselect(m, a, b)       a where m, else b
+ *   vload_step(p, step)    p[0], p[step], ...; step is 1 or 2; reads nothing beyond the last of them */
 
 #undef VL
 #undef X
@@ -46,16 +46,16 @@ static inline vmask vmask_or(vmask a, vmask b) { return (vmask)(a | b); }
 #if F64
 static inline vmask vgt(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
 static inline vmask visnan(vec a) { return _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q); }
-static inline vec vload_even(const real *p) {
+static inline vec veven(vec a, vec b) {
     const __m512i pick = _mm512_set_epi64(15, 13, 11, 9, 6, 4, 2, 0);
-    return _mm512_permutex2var_pd(vload(p), pick, vload(p + VL - 1));
+    return _mm512_permutex2var_pd(a, pick, b);
 }
 #else
 static inline vmask vgt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 static inline vmask visnan(vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
-static inline vec vload_even(const real *p) {
+static inline vec veven(vec a, vec b) {
     const __m512i pick = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 14, 12, 10, 8, 6, 4, 2, 0);
-    return _mm512_permutex2var_ps(vload(p), pick, vload(p + VL - 1));
+    return _mm512_permutex2var_ps(a, pick, b);
 }
 #endif
 
@@ -91,9 +91,9 @@ static inline vmask vlanes(int lo, int hi) {
     const __m256d i = _mm256_set_pd(3, 2, 1, 0);
     return _mm256_and_pd(_mm256_cmp_pd(i, vset1(lo), _CMP_GE_OQ), _mm256_cmp_pd(i, vset1(hi), _CMP_LT_OQ));
 }
-static inline vec vload_even(const real *p) {
-    vec ac = _mm256_shuffle_pd(vload(p), vload(p + VL - 1), 0xA); /* p0 p4 p2 p6 */
-    return _mm256_permute4x64_pd(ac, 0xD8);
+static inline vec veven(vec a, vec b) {
+    vec mixed = _mm256_shuffle_pd(a, b, 0xA); /* a0 b1 a2 b3 */
+    return _mm256_permute4x64_pd(mixed, 0xD8);
 }
 #else
 static inline vec vload_masked(const real *p, vmask m) { return X(maskload)(p, _mm256_castps_si256(m)); }
@@ -102,9 +102,9 @@ static inline vmask vlanes(int lo, int hi) {
     const __m256 i = _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0);
     return _mm256_and_ps(_mm256_cmp_ps(i, vset1((real)lo), _CMP_GE_OQ), _mm256_cmp_ps(i, vset1((real)hi), _CMP_LT_OQ));
 }
-static inline vec vload_even(const real *p) {
-    vec ac = _mm256_shuffle_ps(vload(p), vload(p + VL - 1), 0xD8); /* p0 p2 p8 p10 p4 p6 p12 p14 */
-    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(ac), 0xD8));
+static inline vec veven(vec a, vec b) {
+    vec mixed = _mm256_shuffle_ps(a, b, 0xD8); /* a0 a2 b1 b3 a4 a6 b5 b7 */
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xD8));
 }
 #endif
 
@@ -151,13 +151,13 @@ static inline vmask vlanes(int lo, int hi) {
     const vec i = _mm_set_pd(1, 0);
     return _mm_and_pd(_mm_cmpge_pd(i, vset1(lo)), _mm_cmplt_pd(i, vset1(hi)));
 }
-static inline vec vload_even(const real *p) { return _mm_set_pd(p[2], p[0]); }
+static inline vec veven(vec a, vec b) { return _mm_shuffle_pd(a, b, 2); }
 #else
 static inline vmask vlanes(int lo, int hi) {
     const vec i = _mm_set_ps(3, 2, 1, 0);
     return _mm_and_ps(_mm_cmpge_ps(i, vset1((real)lo)), _mm_cmplt_ps(i, vset1((real)hi)));
 }
-static inline vec vload_even(const real *p) { return _mm_shuffle_ps(vload(p), vload(p + VL - 1), 0xD8); }
+static inline vec veven(vec a, vec b) { return _mm_shuffle_ps(a, b, 0xD8); }
 #endif
 
 #elif defined(VEC_NEON)
@@ -200,9 +200,11 @@ static inline vmask vlanes(int lo, int hi) {
     for (int i = 0; i < VL; i++) on[i] = lo <= i && i < hi ? (FN(lane)) - 1 : 0;
     return BITS(ld1q)(on);
 }
-static inline vec vload_even(const real *p) {
-    real lanes[VL];
-    for (int i = 0; i < VL; i++) lanes[i] = p[2 * i];
+static inline vec veven(vec a, vec b) {
+    real lanes[2 * VL];
+    vstore(lanes, a);
+    vstore(lanes + VL - 1, b);
+    for (int i = 0; i < VL; i++) lanes[i] = lanes[2 * i];
     return vload(lanes);
 }
 static inline vec vload_masked(const real *p, vmask m) {
@@ -229,7 +231,7 @@ typedef int vmask;
 static inline vec vzero(void) { return 0; }
 static inline vec vset1(real x) { return x; }
 static inline vec vload(const real *p) { return *p; }
-static inline vec vload_even(const real *p) { return *p; }
+static inline vec veven(vec a, vec b) { return (void)b, a; }
 static inline vec vload_masked(const real *p, vmask m) { return m ? *p : 0; }
 static inline void vstore(real *p, vec v) { *p = v; }
 static inline void vstore_masked(real *p, vec v, vmask m) {
@@ -249,10 +251,15 @@ static inline vec vselect(vmask m, vec a, vec b) { return m ? a : b; }
 
 #endif
 
-static inline vec vload_even_masked(const real *p, vmask m) {
-    real lanes[2 * VL];
-    vec on = vselect(m, vset1(1), vzero());
-    vstore(lanes, on);
-    for (int i = 0; i < VL; i++) lanes[i] = lanes[i] != 0 ? p[2 * i] : 0;
-    return vload(lanes);
+/* Elements one or two apart: what of memory lanes lo <= i < hi are in, and those lanes, the others zero. */
+typedef struct vspan {
+    vmask low, high;
+} vspan;
+static inline vspan vspan_of(int64_t step, int lo, int hi) {
+    if (step == 1) return (vspan){vlanes(lo, hi), vlanes(0, 0)};
+    return (vspan){vlanes(2 * lo, 2 * hi - 1), vlanes(2 * lo - VL + 1, 2 * hi - VL)};
 }
+static inline vec vload_span(const real *p, int64_t step, vspan s) {
+    return step == 1 ? vload_masked(p, s.low) : veven(vload_masked(p, s.low), vload_masked(p + VL - 1, s.high));
+}
+static inline vec vload_step(const real *p, int64_t step) { return step == 1 ? vload(p) : veven(vload(p), vload(p + VL - 1)); }

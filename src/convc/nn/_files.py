@@ -185,7 +185,13 @@ def _write_atomically(path: Path, content: bytes) -> None:
             os.unlink(temporary)
         raise
     if os.name == "posix":
-        folder = os.open(os.path.dirname(target), os.O_RDONLY)
+        _sync_folder(os.path.dirname(target))
+
+
+def _sync_folder(path: str) -> None:
+    """Make the new name last; where folders cannot be synchronized, the file is there all the same."""
+    with contextlib.suppress(OSError):
+        folder = os.open(path, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:

@@ -31,7 +31,7 @@ typedef struct FN(strip) {
     real *y; /* row oh = 0 */
     int64_t j, w_stride, first_d, last_d;
     int inside; /* no tap of any output leaves the row: masks are not needed */
-    vmask mask[DIRECT_TAPS][DIRECT_NV];
+    vspan span[DIRECT_TAPS][DIRECT_NV];
 } FN(strip);
 
 /* Which lanes of output vector v exist at tap s: l * step lies from `before` to `past`. */
@@ -44,13 +44,8 @@ static void FN(mask_strip)(FN(strip) * t, const int nv) {
         for (int v = 0; v < nv; v++) {
             int64_t before = c->pad[2] - (t->j + v * VL) * step - s * c->dilation[2], past = before + c->x.size[2];
             int64_t lo = before <= 0 ? 0 : ceil_div(before, step), hi = past <= 0 ? 0 : ceil_div(past, step);
-            t->mask[s][v] = vlanes((int)min_i64(lo, VL), (int)min_i64(hi, VL));
+            t->span[s][v] = vspan_of(step, (int)min_i64(lo, VL), (int)min_i64(hi, VL));
         }
-}
-
-static inline ALWAYS_INLINE vec FN(load_outputs)(const real *p, int64_t step, int inside, vmask mask) {
-    if (inside) return step == 1 ? vload(p) : vload_even(p);
-    return step == 1 ? vload_masked(p, mask) : vload_even_masked(p, mask);
 }
 
 static inline ALWAYS_INLINE void FN(store_outputs)(const FN(strip) * t, vec acc[DIRECT_OUTS][DIRECT_NV], real *y, const int outs,
@@ -83,7 +78,9 @@ static inline ALWAYS_INLINE void FN(outputs)(const FN(strip) * t, int64_t oh, co
                 const real *w = t->w + ((channel * c->w.size[0] + d) * c->w.size[1] + r) * c->w.size[2];
                 for (int64_t s = 0; s < c->w.size[2]; s++, row += c->dilation[2]) {
                     vec in[DIRECT_NV];
-                    EACH (v, nv) in[v] = FN(load_outputs)(row + v * VL * step, step, inside, t->mask[s][v]);
+                    EACH (v, nv)
+                        in[v] =
+                            inside ? vload_step(row + v * VL * step, step) : vload_span(row + v * VL * step, step, t->span[s][v]);
                     EACH (k, outs) {
                         vec wk = vset1(w[k * t->w_stride + s]);
                         EACH (v, nv) acc[k][v] = vfma(wk, in[v], acc[k][v]);

@@ -107,7 +107,7 @@ static void FN(replay)(const FN(recipe) * recipe, const real *src, int64_t src_s
             for (; to < end; to += dst_step, from += src_step) vstore(to, vload(from));
             break;
         case LOAD_EVEN:
-            for (; to < end; to += dst_step, from += src_step) vstore(to, vload_even(from));
+            for (; to < end; to += dst_step, from += src_step) vstore(to, vload_step(from, 2));
             break;
         case LOAD_MASKED:
             mask = vlanes(p->lo, p->hi);

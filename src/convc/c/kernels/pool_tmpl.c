@@ -5,10 +5,12 @@
 
 #undef LINE
 #undef GROUP
+#undef SIDE
 #define LINE (16384 / (int)sizeof(real)) /* elements of a line buffer, half of L1 */
 #define SLACK (4 * VL) /* whole vectors may be read and written behind its end */
 #define GROUP 4 /* vectors of channels at a time */
-#define POOL_WORKSPACE (3 * (LINE + SLACK) * sizeof(real))
+#define SIDE 2 /* vectors of outputs of a row */
+#define POOL_WORKSPACE ((LINE + SLACK) * sizeof(real))
 #define MINUS_INFINITY ((real) - INFINITY)
 
 static inline vec FN(greater_or_nan)(vec v, vec max) { return vselect(visnan(v), v, vmax_or_second(v, max)); }
@@ -16,8 +18,7 @@ static inline vec FN(greater_or_nan)(vec v, vec max) { return vselect(visnan(v),
 /* A vector of elements `step` apart, the first `lanes` of it. */
 static inline vec FN(pick)(const real *p, int64_t step, int64_t lanes) {
     real lane[VL] = {0};
-    if (step == 1) return vload(p);
-    if (step == 2) return vload_even(p);
+    if (step == 1 || step == 2) return vload_step(p, step);
     for (int64_t i = 0; i < lanes; i++) lane[i] = p[i * step];
     return vload(lane);
 }
@@ -107,6 +108,19 @@ static FN(pool_row) FN(strip_at)(const pool *p, const place *at, int64_t count) 
     return s;
 }
 
+/* Moves on to the strip of the next row, which is most often one row down in the same plane. */
+static inline void FN(next_strip)(const pool *p, place *at, FN(pool_row) * s) {
+    pool_next_row(p, at);
+    if (at->o[1] == 0) {
+        *s = FN(strip_at)(p, at, s->count);
+        return;
+    }
+    s->start[1] += p->step[1];
+    s->in[1] = taps_inside(p, 1, s->start[1]);
+    s->y += p->y.stride[1];
+    if (s->index) s->index += p->indices.stride[1];
+}
+
 /* What the strip's line reads at taps kd, kh. */
 static inline const real *FN(row_under)(const pool *p, const FN(pool_row) * s, int64_t kd, int64_t kh) {
     return s->x + (s->start[0] + kd * p->dilation[0]) * p->x.stride[0] + (s->start[1] + kh * p->dilation[1]) * p->x.stride[1] +
@@ -141,7 +155,7 @@ static void FN(reduce_rows)(const pool *p, const FN(pool_row) * s, real *line, i
     FN(fill_line)(line, s->lo);
     for (int64_t kd = s->in[0].first; kd < s->in[0].end; kd++)
         for (int64_t kh = s->in[1].first; kh < s->in[1].end; kh++) {
-            const real *row = FN(row_under)(p, s, kd, kh);
+            const real *row = FN(row_under)(p, s, kd, kh) + (s->start[2] + s->lo) * p->x.stride[2];
             if (p->x.stride[2] != 1) FN(max_strided_line)(line + s->lo, row, p->x.stride[2], s->hi - s->lo, first);
             else if (first) waiting = row;
             else FN(max_line)(line + s->lo, waiting ? waiting : line + s->lo, row, s->hi - s->lo);
@@ -192,11 +206,12 @@ static void FN(pool_values)(const pool *p, int64_t begin, int64_t end, real *lin
         if (count == width) rows = max_i64(1, min_i64(LINE / pitch, (end - begin) / width));
         real *first_y = (real *)p->y.data + volume_offset(&p->y, &at, at.o);
         place from = at, to = at;
+        FN(pool_row) s = FN(strip_at)(p, &at, count);
         for (int64_t r = 0; r < rows; r++) {
-            FN(pool_row) s = FN(strip_at)(p, &from, count);
+            if (r > 0) FN(next_strip)(p, &from, &s);
             FN(reduce_rows)(p, &s, line + r * pitch, length);
-            if (count == width) pool_next_row(p, &from);
         }
+        if (count == width) pool_next_row(p, &from);
         if (joined && count == width) FN(reduce_line)(p, line, rows * length, first_y, rows * count);
         else
             for (int64_t r = 0; r < rows; r++) {
@@ -209,61 +224,135 @@ static void FN(pool_values)(const pool *p, int64_t begin, int64_t end, real *lin
     }
 }
 
-/* One row of taps: updates the maxima and distances of n outputs. */
-static inline ALWAYS_INLINE void FN(update_strip)(const pool *p, const real *line, const int64_t step, int64_t distance,
-                                                  real *max, real *where, int64_t n) {
-    int64_t dilation = p->dilation[2];
-    for (int64_t i = 0; i < n; i += VL) {
-        int64_t j = n >= VL ? min_i64(i, n - VL) : 0, lanes = min_i64(VL, n - j);
-        vec m = vload(max + j), w = vload(where + j);
-        for (int64_t k = 0; k < p->kernel[2]; k++) {
-            vec v = FN(pick)(line + j * step + k * dilation, step, lanes);
-            vmask better = vmask_or(vgt(v, m), visnan(v));
-            m = vselect(better, v, m);
-            w = vselect(better, vset1((real)(distance + k * dilation)), w);
-        }
-        vstore(max + j, m);
-        vstore(where + j, w);
+/* ---- vectors along the last spatial dimension, with indices: all taps of a vector of outputs, then the next vector ---- */
+
+/* Outputs i .. i + lanes of a strip; `inside` promises that no tap of theirs leaves the image. */
+typedef struct FN(pool_lanes) {
+    const pool *p;
+    const FN(pool_row) * row;
+    int64_t i, lanes;
+} FN(pool_lanes);
+
+/* Elements of the lanes at this column, `step` apart from lane to lane; -inf outside the image. */
+static inline ALWAYS_INLINE vec FN(load_column)(const FN(pool_lanes) * t, const real *x, int64_t column, const int64_t step,
+                                                const int inside) {
+    int64_t width = t->p->x.size[2], apart = step * t->p->x.stride[2];
+    const real *from = x + column * t->p->x.stride[2];
+    if (inside) return FN(pick)(from, apart, VL);
+    int64_t first = column < 0 ? min_i64(ceil_div(-column, step), VL) : 0;
+    int64_t end = column < width ? min_i64(ceil_div(width - column, step), t->lanes) : 0;
+    if (apart == 1 || apart == 2) {
+        vec v = vload_span(from, apart, vspan_of(apart, (int)first, (int)end));
+        return vselect(vlanes((int)first, (int)end), v, vset1(MINUS_INFINITY));
     }
+    real lane[VL];
+    for (int64_t i = 0; i < VL; i++) lane[i] = i >= first && i < end ? from[i * apart] : MINUS_INFINITY;
+    return vload(lane);
 }
 
-/* The same, line by line, with indices. */
-static void FN(pool_strip_indices)(const pool *p, const FN(pool_row) * s, real *line) {
-    real *max = line + LINE + SLACK, *where = max + LINE + SLACK;
-    int64_t height = p->x.size[1], width = p->x.size[2], step = p->step[2], first[3];
-    for (int k = 0; k < 3; k++) first[k] = first_inside(p, k, s->start[k]) - s->start[k];
-    real rows = (real)((first[0] * height + first[1]) * width);
-    for (int64_t i = 0; i < s->count; i++) {
-        int64_t start = s->start[2] + i * step;
-        max[i] = MINUS_INFINITY;
-        where[i] = start >= 0 ? rows : rows + (real)(first_inside(p, 2, start) - start);
+/* The distances of the first taps inside the image: what is found where all are -inf. */
+static inline vec FN(first_distances)(const FN(pool_lanes) * t, int inside) {
+    const pool *p = t->p;
+    const int64_t *start = t->row->start;
+    real lane[VL] = {0};
+    int64_t d = first_inside(p, 0, start[0]) - start[0], h = first_inside(p, 1, start[1]) - start[1];
+    real rows = (real)((d * p->x.size[1] + h) * p->x.size[2]);
+    if (inside) return vset1(rows);
+    for (int64_t i = 0; i < t->lanes; i++) {
+        int64_t column = start[2] + (t->i + i) * p->step[2];
+        lane[i] = rows + (real)(first_inside(p, 2, column) - column);
     }
-    int in_place = p->x.stride[2] == 1 && s->lo == 0 && s->hi == s->length && s->count >= VL;
-    FN(fill_line)(line, s->lo);
+    return vload(lane);
+}
+
+/* What the strip below this one reads for the first time of a row, and where its indices go: rows are too short for the hardware to
+ * see them coming. */
+static inline ALWAYS_INLINE void FN(prefetch_below)(const FN(pool_lanes) * t, const real *x, const int64_t step, int64_t kh,
+                                                    const int count) {
+    const pool *p = t->p;
+    const int64_t *index = t->row->index + t->i + p->indices.stride[1];
+    if (kh + p->step[1] < p->kernel[1]) return;
+    for (int64_t i = 0; i < count * VL * step; i += CACHE_LINE / (int64_t)sizeof(real))
+        PREFETCH_READ(x + p->step[1] * p->x.stride[1] + i);
+    if (kh == p->kernel[1] - 1)
+        for (int64_t i = 0; i < count * VL; i += CACHE_LINE / (int64_t)sizeof *index) PREFETCH(index + i);
+}
+
+/* `count` vectors side by side, so that their maxima do not wait for each other; one only unless inside. */
+static inline ALWAYS_INLINE void FN(pool_vectors)(const FN(pool_lanes) * t, const int64_t step, const int inside,
+                                                  const int count) {
+    const pool *p = t->p;
+    const FN(pool_row) *s = t->row;
+    int64_t height = p->x.size[1], width = p->x.size[2], column = s->start[2] + t->i * step;
+    int64_t lanes = inside ? VL : t->lanes;
+    vec max[SIDE], where[SIDE];
+    real distances[SIDE * VL];
+    EACH (v, count) {
+        max[v] = vset1(MINUS_INFINITY);
+        where[v] = FN(first_distances)(t, inside);
+    }
     for (int64_t kd = s->in[0].first; kd < s->in[0].end; kd++)
         for (int64_t kh = s->in[1].first; kh < s->in[1].end; kh++) {
             const real *row = FN(row_under)(p, s, kd, kh);
             int64_t distance = (kd * p->dilation[0] * height + kh * p->dilation[1]) * width;
-            if (!in_place && p->x.stride[2] == 1) FN(max_line)(line + s->lo, row, NULL, s->hi - s->lo);
-            else if (!in_place) FN(max_strided_line)(line + s->lo, row, p->x.stride[2], s->hi - s->lo, 1);
-            if (!in_place) FN(fill_line)(line + s->hi, s->length - s->hi); /* max_line wrote whole vectors */
-            if (step == 1) FN(update_strip)(p, in_place ? row : line, 1, distance, max, where, s->count);
-            else if (step == 2) FN(update_strip)(p, in_place ? row : line, 2, distance, max, where, s->count);
-            else FN(update_strip)(p, in_place ? row : line, step, distance, max, where, s->count);
+            if (inside) FN(prefetch_below)(t, row + column, step, kh, count);
+            for (int64_t kw = 0; kw < p->kernel[2]; kw++) {
+                vec here = vset1((real)(distance + kw * p->dilation[2]));
+                EACH (v, count) {
+                    vec x = FN(load_column)(t, row, column + kw * p->dilation[2] + v * VL * step, step, inside);
+                    where[v] = vselect(vmask_or(vgt(x, max[v]), visnan(x)), here, where[v]);
+                    max[v] = FN(greater_or_nan)(x, max[v]);
+                }
+            }
         }
-    for (int64_t i = 0; i < s->count; i += VL)
-        FN(put)(s->y + i * p->y.stride[2], p->y.stride[2], vload(max + i), min_i64(VL, s->count - i));
-    FN(put_indices)(s->index, p->indices.stride[2], flat_index(p, s->start), step, where, s->count);
+    EACH (v, count) {
+        FN(put)(s->y + (t->i + v * VL) * p->y.stride[2], p->y.stride[2], max[v], lanes);
+        vstore(distances + v * VL, where[v]);
+    }
+    FN(put_indices)(s->index + t->i * p->indices.stride[2], p->indices.stride[2], flat_index(p, s->start) + t->i * step, step,
+                    distances, inside ? count * VL : lanes);
 }
 
-static void FN(pool_with_indices)(const pool *p, int64_t begin, int64_t end, real *line) {
-    int64_t span = (p->kernel[2] - 1) * p->dilation[2] + 1, longest = min_i64(LINE, (LINE - span) / p->step[2] + 1);
+/* Outputs i0..i1 of a strip; where whole vectors are promised the last one overlaps the one before it. */
+static inline ALWAYS_INLINE void FN(pool_outputs)(const pool *p, const FN(pool_row) * s, int64_t i0, int64_t i1,
+                                                  const int64_t step, const int inside) {
+    FN(pool_lanes) t = {.p = p, .row = s, .i = i0};
+    for (; inside && t.i + SIDE * VL <= i1; t.i += SIDE * VL) FN(pool_vectors)(&t, step, 1, SIDE);
+    for (; t.i < i1; t.i += VL) {
+        t.lanes = min_i64(VL, i1 - t.i);
+        if (inside) t.i = min_i64(t.i, i1 - VL);
+        FN(pool_vectors)(&t, step, inside, 1);
+    }
+}
+
+/* The outputs inside..outside of a strip have all their taps in the image. */
+static inline ALWAYS_INLINE void FN(pool_strip)(const pool *p, const FN(pool_row) * s, int64_t inside, int64_t outside,
+                                                const int64_t step) {
+    if (outside - inside < VL) {
+        FN(pool_outputs)(p, s, 0, s->count, step, 0);
+        return;
+    }
+    FN(pool_outputs)(p, s, 0, inside, step, 0);
+    FN(pool_outputs)(p, s, inside, outside, step, 1);
+    FN(pool_outputs)(p, s, outside, s->count, step, 0);
+}
+
+static void FN(pool_with_indices)(const pool *p, int64_t begin, int64_t end) {
+    int64_t width = p->y.size[2], reach = (p->kernel[2] - 1) * p->dilation[2];
     for (place at = pool_place(p, begin); begin < end;) {
-        int64_t count = min_i64(min_i64(end - begin, p->y.size[2] - at.o[2]), longest);
+        int64_t count = min_i64(end - begin, width - at.o[2]), rows = count == width ? (end - begin) / width : 1;
         FN(pool_row) s = FN(strip_at)(p, &at, count);
-        FN(pool_strip_indices)(p, &s, line);
-        begin += count;
-        if ((at.o[2] += count) == p->y.size[2]) pool_next_row(p, &at);
+        int64_t inside = min_i64(s.start[2] < 0 ? ceil_div(-s.start[2], p->step[2]) : 0, count);
+        int64_t room = p->x.size[2] - reach - s.start[2];
+        int64_t outside = room > 0 ? min_i64(ceil_div(room, p->step[2]), count) : 0;
+        for (int64_t r = 0; r < rows; r++) {
+            if (r > 0) FN(next_strip)(p, &at, &s);
+            if (p->step[2] == 1) FN(pool_strip)(p, &s, inside, outside, 1);
+            else if (p->step[2] == 2) FN(pool_strip)(p, &s, inside, outside, 2);
+            else FN(pool_strip)(p, &s, inside, outside, p->step[2]);
+        }
+        begin += rows * count;
+        if ((at.o[2] += count) == width) pool_next_row(p, &at);
     }
 }
 
@@ -360,7 +449,7 @@ static void FN(max_pool)(const pool *p, int64_t begin, int64_t end, void *worksp
     int fits_line = p->step[2] <= LINE / 4 / VL && span <= LINE / 2;
     if (countable && p->channels_last) FN(pool_pixels)(p, begin, end);
     else if (!countable || !fits_line) FN(pool_windows)(p, begin, end);
-    else if (p->indices.data) FN(pool_with_indices)(p, begin, end, workspace);
+    else if (p->indices.data) FN(pool_with_indices)(p, begin, end);
     else FN(pool_values)(p, begin, end, workspace);
 }
 

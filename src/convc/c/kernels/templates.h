@@ -22,10 +22,13 @@
 #define UNROLL
 #endif
 #if defined(__GNUC__)
-#define PREFETCH(p) __builtin_prefetch((p), 1)
+#define PREFETCH(p) __builtin_prefetch((p), 1) /* to write */
+#define PREFETCH_READ(p) __builtin_prefetch((p), 0)
 #else
 #define PREFETCH(p) ((void)(p))
+#define PREFETCH_READ(p) ((void)(p))
 #endif
+#define CACHE_LINE 64
 /* A loop over registers. */
 #define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
 /* How pack_tmpl.c fills one vector of a packed row. */
