@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 # PyTorch is a second oracle for the tests and a peer for the benchmarks, never a dependency; tests skip where it is absent.
 TORCH := torch==2.13.0
-C_FILES := $(wildcard include/*.h src/convc/c/*.[ch] src/convc/c/kernels/*.[ch] tests/c/*.c)
+C_FILES := $(wildcard include/*.h src/convc/c/*.[ch] src/convc/c/kernels/*.[ch] tests/c/*.c examples/*/*.[ch] benchmarks/*.c)
 
 .PHONY: demo test lint format sanitize bench clean
 
@@ -19,7 +19,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/convc
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/cython-lint src/convc examples
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 
 format: $(VENV)/.lint
