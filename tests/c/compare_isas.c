@@ -1,5 +1,5 @@
-/* Runs random convolutions and their gradients, on integers so that results are exact, under every instruction set of the machine,
- * and compares each with the scalar kernels. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
+/* Runs random convolutions, pools and their gradients, on integers so that results are exact, under every instruction set of the
+ * machine, and compares each with the scalar kernels. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,9 +57,30 @@ static void run(const char *isa, const convc_tensor *x, const convc_tensor *w, c
     must(convc_conv_backward_weight(grad, x, p, &out[2]));
 }
 
+/* Values with and without indices, the indices, and the gradient of a pool with the convolution's window. */
+static void run_pool(const convc_tensor *x, const convc_conv_params *c, const int64_t *w_shape, int last, convc_tensor out[4]) {
+    convc_pool_params p = {.fit = CONVC_CEIL};
+    int64_t shape[4];
+    for (int i = 0; i < 2; i++) {
+        p.kernel[i] = w_shape[i + 2];
+        p.stride[i] = c->stride[i];
+        p.dilation[i] = c->dilation[i];
+        p.pad_before[i] = p.pad_after[i] = p.kernel[i] / 2;
+    }
+    must(convc_pool_output_shape(4, x->shape, &p, shape));
+    for (int k = 0; k < 3; k++) out[k] = tensor(shape, k == 2 ? CONVC_F64 : x->dtype, last, 0);
+    out[3] = tensor(x->shape, x->dtype, last, 0);
+    out[2].dtype = CONVC_I64;
+    must(convc_max_pool_forward(x, &p, &out[0], NULL));
+    must(convc_max_pool_forward(x, &p, &out[1], &out[2]));
+    must(convc_max_pool_backward(&out[1], &out[2], &out[3]));
+}
+
+#define RESULTS 7
+
 int main(int argc, char **argv) {
     const char *const isas[] = {"scalar", "sse2", "avx2", "avx512", "neon"};
-    const char *const names[] = {"y", "grad_x", "grad_w"};
+    const char *const names[RESULTS] = {"y", "grad_x", "grad_w", "pool", "indexed pool", "indices", "pool's grad_x"};
     int rounds = argc > 1 ? atoi(argv[1]) : 200, compared = 0, failed = 0;
     for (int round = 0; round < rounds; round++) {
         convc_conv_params p = {.groups = draw(0, 2) ? 1 : draw(2, 9)};
@@ -80,12 +101,14 @@ int main(int argc, char **argv) {
         convc_dtype dtype = draw(0, 1) ? CONVC_F32 : CONVC_F64;
         int last = (int)draw(0, 1);
         convc_tensor x = tensor(xs, dtype, last, 1), w = tensor(ws, dtype, 0, 1), grad = tensor(ys, dtype, last, 1);
-        convc_tensor want[3], got[3];
+        convc_tensor want[RESULTS], got[RESULTS];
         run("scalar", &x, &w, &grad, &p, last, want);
+        run_pool(&x, &p, ws, last, want + 3);
         for (int i = 1; i < 5; i++) {
             if (!convc_isa_available(isas[i])) continue;
             run(isas[i], &x, &w, &grad, &p, last, got);
-            for (int k = 0; k < 3; k++, compared++) {
+            run_pool(&x, &p, ws, last, got + 3);
+            for (int k = 0; k < RESULTS; k++, compared++) {
                 if (!same(&want[k], &got[k])) {
                     failed++;
                     printf("round %d: %s differs in %s\n", round, isas[i], names[k]);
@@ -93,7 +116,7 @@ int main(int argc, char **argv) {
                 free(got[k].data);
             }
         }
-        for (int k = 0; k < 3; k++) free(want[k].data);
+        for (int k = 0; k < RESULTS; k++) free(want[k].data);
         free(x.data);
         free(w.data);
         free(grad.data);
