@@ -108,6 +108,17 @@ def test_environment(variables, expected):
     assert int(run.stdout) == expected
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP is what Linux has")
+@pytest.mark.parametrize(("variables", "expected"), [({}, "1000"), ({"GOMP_SPINCOUNT": "77"}, "77")])
+def test_idle_threads_sleep_soon(variables, expected):
+    environment = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+    environment |= {**variables, "OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", "import convc, os; print(os.environ.get('GOMP_SPINCOUNT'))"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert f"GOMP_SPINCOUNT = '{expected}'" in run.stderr
+    assert run.stdout.strip() == variables.get("GOMP_SPINCOUNT", "None")  # the environment is as it was
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no CPU affinity here")
 def test_affinity_bounds_the_default():
     code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); import convc; print(convc.cpu_info())"

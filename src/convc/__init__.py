@@ -9,38 +9,42 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from convc._core import (
-    Plan,
-    __version__,
-    col2im,
-    conv1d,
-    conv1d_backward,
-    conv2d,
-    conv2d_backward,
-    conv3d,
-    conv3d_backward,
-    cross_entropy,
-    cross_entropy_backward,
-    gemm,
-    get_isa,
-    get_num_threads,
-    im2col,
-    linear,
-    linear_backward,
-    max_pool1d,
-    max_pool1d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-    max_pool3d,
-    max_pool3d_backward,
-    prepare,
-    relu,
-    relu_backward,
-    set_isa,
-    set_num_threads,
-    softmax,
-    softmax_backward,
-)
+from convc._openmp import brief_spinning
+
+with brief_spinning():
+    from convc._core import (
+        Plan,
+        __version__,
+        col2im,
+        conv1d,
+        conv1d_backward,
+        conv2d,
+        conv2d_backward,
+        conv3d,
+        conv3d_backward,
+        cross_entropy,
+        cross_entropy_backward,
+        gemm,
+        get_isa,
+        get_num_threads,
+        im2col,
+        linear,
+        linear_backward,
+        max_pool1d,
+        max_pool1d_backward,
+        max_pool2d,
+        max_pool2d_backward,
+        max_pool3d,
+        max_pool3d_backward,
+        prepare,
+        relu,
+        relu_backward,
+        set_isa,
+        set_num_threads,
+        softmax,
+        softmax_backward,
+    )
+
 from convc._installation import cpu_info, get_include, get_sources, precision
 
 if TYPE_CHECKING:
