@@ -12,7 +12,7 @@ import pytest
 from data_files import CIFAR_NAMES, cifar_files, cifar_tar, idx_bytes, make_mnist, write
 
 import convc
-from convc import _commands, data, nn
+from convc import _commands, data, nn, train
 from convc.__main__ import main
 
 pytest.importorskip("safetensors")
@@ -42,11 +42,21 @@ def fails(capsys, *arguments, code=1):
     return line
 
 
+@pytest.fixture(autouse=True)
+def one_thread(keep_settings, monkeypatch):
+    """Tests that run side by side have a core each; the bits are the same for any number of threads."""
+    convc.set_num_threads(1)
+    monkeypatch.setenv("CONVC_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A network trained on the digits for two epochs."""
     path = tmp_path_factory.mktemp("model") / "digits.safetensors"
+    threads = convc.get_num_threads()
+    convc.set_num_threads(1)
     assert main(["train", "--data", "digits", "--epochs", "2", "--no-progress", "--save", str(path)]) == 0
+    convc.set_num_threads(threads)
     return path
 
 
@@ -101,9 +111,11 @@ class TestDemo:
 
     def test_without_tqdm(self, capsys, monkeypatch, tmp_path):
         monkeypatch.setitem(sys.modules, "tqdm", None)
-        code, _, err = run(capsys, "demo", "--epochs", 1, "--output", tmp_path / "a.png")
+        monkeypatch.setattr(_commands, "_installed", lambda package: package not in ("tqdm", "matplotlib"))
+        code, out, err = run(capsys, "demo", "--epochs", 1, "--output", tmp_path / "a.png")
         assert code == 0
         assert "Epoch 1/1: loss" in err
+        assert "convc[train]" in out
 
     def test_bad_output(self, capsys, tmp_path):
         pytest.importorskip("matplotlib")
@@ -161,19 +173,8 @@ class TestTrain:
     def test_ctrl_c_keeps_the_model(self, tmp_path):
         pytest.importorskip("tqdm")
         path = tmp_path / "m.safetensors"
-        command = [
-            sys.executable,
-            "-u",
-            "-m",
-            "convc",
-            "train",
-            "--data",
-            "digits",
-            "--epochs",
-            "10000",
-            "--save",
-            str(path),
-        ]
+        words = ["-u", "-m", "convc", "train", "--data", "digits", "--epochs", "10000", "--save"]
+        command = [sys.executable, *words, str(path)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             while b"loss" not in process.stderr.readline():  # the progress bar is there: training has begun
                 assert process.poll() is None
@@ -183,7 +184,9 @@ class TestTrain:
         assert process.returncode == 130
         assert b"Traceback" not in err
         assert b"Interrupted after" in out
-        assert path.stat().st_size > 80_000
+        assert str(path).encode() in out
+        accuracy = train.evaluate(nn.load_model(path), *data.load_digits("test"))[1]
+        assert f"Held-out accuracy: {100 * accuracy:.2f} %".encode() in out
 
 
 class TestPredict:
@@ -261,6 +264,8 @@ class TestPredict:
         pickled = tmp_path / "pickled.npy"
         np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
         files = {"cut.npy": whole[:-1], "head.npy": whole[:20], "empty": b"", "text": b"hello"}
+        files["bracket.npy"] = whole.replace(b"'}", b"'(").replace(b", }", b", (")
+        files["syntax.npy"] = whole.replace(b"<f8", b"?,)")
         files["huge.npy"] = whole.replace(b"(4, 8, 8)", b"(4" + b"0" * 12 + b", 8, 8)")
         for path in [pickled, *(write(tmp_path / name, content) for name, content in files.items())]:
             assert path.name in fails(capsys, "predict", model, "--input", path)
@@ -269,6 +274,10 @@ class TestPredict:
         from safetensors.numpy import save_file
 
         save_file({"0.weight": np.zeros((2, 2), np.float32)}, tmp_path / "other.safetensors")
+        # Its second convolution would need 90 GB, if it were what follows from the other shapes.
+        wide = tmp_path / "wide.safetensors"
+        tensors = {"0.weight": (50_000, 1, 1, 1), "3.weight": (50_000, 1, 1, 1), "8.weight": (1, 50_000)}
+        save_file({name: np.zeros(shape, np.float32) for name, shape in tensors.items()}, wide)
         content = model.read_bytes()
         for path in (
             tmp_path / "other.safetensors",
@@ -279,6 +288,7 @@ class TestPredict:
             write(tmp_path / "empty.safetensors", b""),
             tmp_path / "absent.safetensors",
             tmp_path,
+            wide,
         ):
             assert path.name in fails(capsys, "predict", path, "--data", "digits")
 
@@ -329,6 +339,9 @@ class TestMistakes:
             "train --data digits --lr 0",
             "train --data digits --lr nan",
             "train --data digits --batch-size -3",
+            "train --data digits --save=",
+            "train --data digits --plot=",
+            "demo --output=",
             "predict",
             "predict m",
             "predict m --data digits --input x",
@@ -349,6 +362,14 @@ class TestMistakes:
         assert "--path" in fails(capsys, "train", "--data", "digits", "--path", tmp_path, "--no-progress")
         assert "--path" in fails(capsys, "predict", model, "--input", model, "--path", tmp_path)
         assert "t10k-images" in fails(capsys, "train", "--data", "mnist", "--path", tmp_path, "--no-progress")
+        absent = tmp_path / "absent"
+        assert "absent: no such directory" in fails(capsys, "train", "--data", "mnist", "--path", absent)
+        for line in (
+            fails(capsys, "train", "--data", "cifar10", "--path", absent),
+            fails(capsys, "predict", absent, "--data", "digits"),
+            fails(capsys, "predict", model, "--input", absent),
+        ):
+            assert "absent: No such file" in line
         assert CIFAR_NAMES[5] in fails(capsys, "train", "--data", "cifar10", "--path", tmp_path, "--no-progress")
 
     def test_damaged_data(self, capsys, tmp_path):

@@ -335,6 +335,10 @@ class TestCifar10:
         check_cifar(write(tmp_path / "cifar", cifar_tar(cifar_files(), form, mode)))
         assert os.listdir(tmp_path) == ["cifar"]  # nothing was unpacked
 
+    def test_directory_with_the_archive(self, tmp_path):
+        write(tmp_path / "cifar-10-binary.tar.gz", cifar_tar(cifar_files()))
+        check_cifar(tmp_path)
+
     def test_missing(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="absent"):
             data.load_cifar10(tmp_path / "absent")

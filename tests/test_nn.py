@@ -459,6 +459,7 @@ def test_summary_of_lenet():
     assert by_name["5"].receptive_field.jump == (4, 4)
     assert by_name["7"].receptive_field is None
     table = str(summary)
+    assert repr(summary) == table
     for piece in ("61,706", "16 x 5 x 5", "MaxPool2d 2x2", "receptive field", "416,520", "14 x 14"):
         assert piece in table
     assert max(map(len, table.splitlines())) <= 100

@@ -36,7 +36,7 @@ def texts(figure):
     return found
 
 
-def demo_figure(mistakes=2, classes=10, **changes):
+def demo_figure(hardest=6, classes=10, **changes):
     rng = np.random.default_rng(0)
     arguments = {
         "history": HISTORY,
@@ -44,7 +44,7 @@ def demo_figure(mistakes=2, classes=10, **changes):
         "image": rng.random((8, 8)),
         "maps": [rng.random((32, 8, 8)), rng.random((64, 4, 4))],
         "probabilities": np.eye(classes)[3],
-        "mistakes": [(rng.random((8, 8)), 3, i) for i in range(mistakes)],
+        "hardest": [(rng.random((8, 8)), 3, i) for i in range(hardest)],
         "layers": ["FC"],
         "title": "Title",
         "subtitle": "Subtitle",
@@ -68,6 +68,7 @@ def test_training_curves_without_validation():
     assert "training 1.000" in texts(figure)
     assert not any("held out" in text for text in texts(figure))
     pixels(figure)
+    assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())  # no half epochs
 
 
 def test_training_that_ended_in_its_first_epoch():
@@ -139,27 +140,41 @@ def test_dull_and_broken_weights_still_render(draw, value):
     pixels(draw(np.full((4, 1, 3, 3) if draw is plot.filters else (4, 3, 3), value)))
 
 
-@pytest.mark.parametrize("mistakes", [0, 1, 4, 5, 30])
-def test_demo(mistakes):
-    figure = demo_figure(mistakes)
+@pytest.mark.parametrize("hardest", [0, 1, 4, 30])
+def test_demo(hardest):
+    figure = demo_figure(hardest)
     words = texts(figure)
     assert {"Title", "Subtitle", "100.0 %"} <= set(words)
-    assert sum("\N{RIGHTWARDS ARROW}" in word for word in words) == min(mistakes, 6)
-    assert any(str(mistakes) in word for word in words) or mistakes == 0
+    shown = [word for word in words if "\N{RIGHTWARDS ARROW}" in word]
+    assert shown == [f"3 \N{RIGHTWARDS ARROW} {i}" for i in range(min(hardest, 6))]
+    assert ("The hardest to read" in words) is (hardest > 0)
     assert pixels(figure).shape[1] > pixels(figure).shape[0]
 
 
-def test_demo_text_does_not_collide():
+def test_demo_shows_in_red_what_was_read_wrongly():
+    labels = [inset.xaxis.label for axes in demo_figure(6).axes for inset in axes.child_axes]
+    right = [label.get_color() for label in labels if label.get_text() == "3 \N{RIGHTWARDS ARROW} 3"]
+    wrong = {label.get_color() for label in labels} - set(right)
+    assert len(right) == len(wrong) == 1
+
+
+@pytest.mark.parametrize("best", [0.1, 0.5, 0.51, 1.0])
+def test_demo_text_does_not_collide(best):
     """No text overlaps other text or a panel that it does not belong to, and none leaves the picture."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = demo_figure(
-        6, layers=["CONV, RELU, POOL \N{RIGHTWARDS ARROW} 32 x 4 x 4"] * 2 + ["FC", "21,386 parameters"]
+        6,
+        layers=["CONV, RELU, POOL \N{RIGHTWARDS ARROW} 32 x 4 x 4"] * 2 + ["FC", "21,386 parameters"],
+        probabilities=best * np.eye(10)[3],
     )
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     owners = [(owner, text) for owner in (figure, *figure.axes) for text in owner.texts if text.get_text()]
     boxes = [(owner, text.get_window_extent(renderer)) for owner, text in owners]
+    for axes in figure.axes:
+        ticks = [tick.get_window_extent(renderer) for tick in axes.get_yticklabels()]
+        boxes += [(axes, tick) for tick in ticks if axes.bbox.y0 <= tick.y0 + tick.height / 2 <= axes.bbox.y1]
     assert len(boxes) > 12
     for i, (owner, box) in enumerate(boxes):
         assert box.x0 >= 0

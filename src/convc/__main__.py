@@ -107,11 +107,12 @@ def _add_train(commands: _Commands) -> None:
     command.add_argument(
         "--lr", type=_positive, metavar="RATE", help="first learning rate (default: 0.1; 0.05 for mnist and cifar10)"
     )
+    command.add_argument("--save", type=_file, metavar="FILE", help="write the weights here, in safetensors format")
     command.add_argument(
-        "--save", type=_file, metavar="FILE", help="write the weights here, in safetensors format"
-    )
-    command.add_argument(
-        "--plot", type=_file, metavar="FILE", help="draw loss and accuracy over the epochs into this file (png, pdf, svg)"
+        "--plot",
+        type=_file,
+        metavar="FILE",
+        help="draw loss and accuracy over the epochs into this file (png, pdf, svg)",
     )
     _add_run_options(command)
 

@@ -36,9 +36,14 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def _for_the_user(*kinds: type[Exception]) -> Iterator[None]:
-    """Errors of these kinds are the user's: a bad file, a missing package."""
+    """Errors of these kinds are the user's: a bad file, too little memory."""
     try:
         yield
+    except OSError as error:
+        if OSError not in kinds:
+            raise
+        known = error.filename is not None and error.strerror
+        raise UserError(f"{os.fspath(error.filename)}: {error.strerror}" if known else str(error)) from error
     except kinds as error:
         raise UserError(" ".join(str(error).split())) from error
 
@@ -74,8 +79,9 @@ def demo(arguments: argparse.Namespace) -> int:
     history = _recipe.fit(
         net, images, labels, held_out, epochs=arguments.epochs, seed=arguments.seed, progress=_progress(arguments)
     )
+    _tell_time(history)
     scores = train.predict(net, held_out[0])
-    _report(held_out[1], scores, _DIGITS, history)
+    _report(held_out[1], scores, _DIGITS)
     if _installed("matplotlib"):
         with _for_the_user(OSError):
             _demo_figure(net, history, len(originals[1]), held_out, scores).savefig(arguments.output)
@@ -115,12 +121,12 @@ def train_command(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             progress=_progress(arguments),
         )
+    _tell_time(history)
     if arguments.save:
         with _for_the_user(OSError):
             net.save(arguments.save)
-    _report(held_out[1], train.predict(net, held_out[0]), _CLASSES[name], history)
-    if arguments.save:
         print(f"Model: {os.path.abspath(arguments.save)}")
+    _report(held_out[1], train.predict(net, held_out[0]), _CLASSES[name])
     if arguments.plot:
         from convc import plot
 
@@ -212,9 +218,11 @@ def _read_images(path: str, channels: int) -> np.ndarray:
 def _read_array(path: str) -> np.ndarray:
     """The array of a .npy or IDX file."""
     with open(path, "rb") as file:
-        is_npy = file.read(6) == b"\x93NUMPY"
-    if not is_npy:
+        head = file.read(6)
+    if head.startswith((b"\0\0", b"\x1f\x8b")):
         return data.read_idx(path)
+    if head != b"\x93NUMPY":
+        raise ValueError(f"{path}: neither a .npy nor an IDX file")
     try:
         # Mapping the file makes NumPy compare the shape in the header with the size of the file.
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -223,15 +231,15 @@ def _read_array(path: str) -> np.ndarray:
     return array
 
 
-def _report(
-    labels: np.ndarray, scores: np.ndarray, classes: Sequence[str], history: train.History | None = None
-) -> None:
-    """Seconds, accuracy and the classes taken for one another, the most frequent first."""
+def _tell_time(history: train.History) -> None:
+    epochs = _count(len(history.train_loss), "epoch")
+    print(f"\n{'Interrupted after' if history.interrupted else 'Trained for'} {epochs} in {history.seconds:.1f} s.")
+
+
+def _report(labels: np.ndarray, scores: np.ndarray, classes: Sequence[str]) -> None:
+    """Accuracy, and the classes taken for one another, the most frequent first."""
     predicted = scores.argmax(axis=1)
     right = int((predicted == labels).sum())
-    if history is not None:
-        epochs = _count(len(history.train_loss), "epoch")
-        print(f"\n{'Interrupted after' if history.interrupted else 'Trained for'} {epochs} in {history.seconds:.1f} s.")
     print(f"Held-out accuracy: {100 * right / len(labels):.2f} % ({right:,} of {len(labels):,} right)")
     wrong = predicted != labels
     pairs = Counter(zip(labels[wrong].tolist(), predicted[wrong].tolist(), strict=True)).most_common(10)

@@ -480,7 +480,8 @@ def _find(directory: str | os.PathLike[str], names: list[str]) -> str:
         path = os.path.join(directory, name)
         if os.path.exists(path):
             return path
-    raise FileNotFoundError(f"{os.fspath(directory)}: no file {' or '.join(names)} there")
+    reason = f"no file {' or '.join(names)} there" if os.path.isdir(directory) else "no such directory"
+    raise FileNotFoundError(f"{os.fspath(directory)}: {reason}")
 
 
 def _to_unit(pixels: np.ndarray, full: int) -> np.ndarray:

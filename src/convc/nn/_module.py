@@ -286,8 +286,15 @@ class Module:
         --------
         >>> from convc import nn
         >>> net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
-        >>> net.summary((1, 28, 28)).parameters
-        156
+        >>> net.summary((1, 28, 28))
+           layer          output       parameters  receptive field  jump   multiply-adds
+        --------------------------------------------------------------------------------
+           input          1 x 28 x 28
+        0  Conv2d 5x5     6 x 28 x 28         156  5 x 5            1 x 1        117,600
+        1  ReLU           6 x 28 x 28           0  5 x 5            1 x 1              0
+        2  MaxPool2d 2x2  6 x 14 x 14           0  6 x 6            2 x 2              0
+        --------------------------------------------------------------------------------
+           total                              156                                117,600
         """
         from convc.nn._summary import summarize
 

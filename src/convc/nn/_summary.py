@@ -23,10 +23,10 @@ class Row:
     macs: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """
-    What `Module.summary` returns; ``print`` shows it as a table.
+    What `Module.summary` returns; ``print``, or an interactive Python, shows it as a table.
 
     Attributes
     ----------
@@ -59,6 +59,8 @@ class Summary:
         table = [header, *lines, total]
         text = ["  ".join(map(_align, cells, widths, range(len(cells)))).rstrip() for cells in table]
         return "\n".join([text[0], rule, *text[1:-1], rule, text[-1]])
+
+    __repr__ = __str__
 
 
 def summarize(net: Module, input_shape: Sequence[int]) -> Summary:
