@@ -86,21 +86,12 @@ static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
 
 /* ---- algorithms ---- */
 
-/* How a convolution is computed. */
-typedef enum algorithm {
-    GEMM_PIXELS, /* implicit GEMM, pixels along the vectors: channels-first outputs */
-    GEMM_CHANNELS, /* implicit GEMM, output channels along the vectors: channels-last outputs */
-    DIRECT_ROWS, /* direct, pixels of a row along the vectors */
-    DIRECT_CHANNELS
-} algorithm;
-
-/* The direct kernels count on contiguous rows, or channels. */
-static int rows_are_contiguous(const conv *c) { return c->x.stride[2] == 1 && c->y.stride[2] == 1; }
+/* The direct kernels count on contiguous rows, or channels; where rows of y are not, their elements are stored one by one. */
+static int rows_are_contiguous(const conv *c) { return c->x.stride[2] == 1; }
 
 static int channels_are_contiguous(const conv *c) { return c->x.stride_c == 1 && c->y.stride_c == 1; }
 
-/* The one place where the algorithm is chosen; from shapes and strides alone. */
-static algorithm choose(const conv *c) {
+algorithm convc_choose(const conv *c, int of_weights) {
     int64_t lanes = convc_kernels_for(c->dtype)->nr / 2, k = c->y.c / c->groups;
     int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
     int channels_last = c->y.stride_c == 1 && c->y.c > 1;
@@ -108,7 +99,7 @@ static algorithm choose(const conv *c) {
     /* A register block of GEMM has 14 rows on AVX-512: four channels leave most of it idle, eight make it worth the packing. Above
      * 64 channels a group, and for kernels over 16 wide, the sum is long enough for GEMM's blocking to win back more. */
     int few = k <= 4 && c->w.c <= 64 && c->w.size[2] <= 16;
-    if (few && c->step[2] <= 2 && rows_are_contiguous(c)) return DIRECT_ROWS;
+    if (few && c->step[2] <= 2 && rows_are_contiguous(c) && (!of_weights || c->y.stride[2] == 1)) return DIRECT_ROWS;
     if (k == 1 && c->w.c == 1 && channels_are_contiguous(c)) return DIRECT_CHANNELS;
 
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill one. */
@@ -203,7 +194,7 @@ static convc_status run_packed(const conv *c, algorithm how, const convc_kernels
 
 convc_status convc_run_conv(const conv *c) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
-    algorithm how = choose(c);
+    algorithm how = convc_choose(c, 0);
     void *packed;
     TRY(pack_weights(c, how, kernels, &packed));
     convc_status status = run_packed(c, how, kernels, packed);
@@ -274,7 +265,7 @@ static convc_status fill_plan(convc_plan *plan, const convc_tensor *bias) {
     }
     plan->conv.bias = plan->bias;
     plan->kernels = convc_kernels_for(plan->conv.dtype);
-    plan->algorithm = choose(&plan->conv);
+    plan->algorithm = convc_choose(&plan->conv, 0);
     TRY(pack_weights(&plan->conv, plan->algorithm, plan->kernels, &plan->packed));
     plan->conv.w.data = NULL; /* packed now; the caller may free it */
     return CONVC_OK;

@@ -40,4 +40,14 @@ matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_
 /* Packs the weights and computes y. */
 convc_status convc_run_conv(const conv *c);
 
+/* How a convolution, or the gradient of its weights, is computed. */
+typedef enum algorithm {
+    GEMM_PIXELS, /* implicit GEMM, pixels along the vectors: channels-first outputs */
+    GEMM_CHANNELS, /* implicit GEMM, output channels along the vectors: channels-last outputs */
+    DIRECT_ROWS, /* direct, pixels of a row along the vectors */
+    DIRECT_CHANNELS /* direct, channels along the vectors; depthwise only */
+} algorithm;
+/* The one place where it is chosen; from shapes and strides alone. */
+algorithm convc_choose(const conv *c, int of_weights);
+
 #endif

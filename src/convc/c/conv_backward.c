@@ -119,6 +119,26 @@ convc_status convc_conv_backward_data(const convc_tensor *grad_y, const convc_te
 
 /* ---- weights ---- */
 
+typedef struct weight_job {
+    const conv *c;
+    void (*run)(const conv *c, int64_t task);
+} weight_job;
+
+static void weight_task(const void *context, int64_t task, void *workspace) {
+    const weight_job *j = context;
+    (void)workspace;
+    j->run(j->c, task);
+}
+
+static convc_status run_direct(const conv *c, algorithm how) {
+    const convc_kernels *kernels = convc_kernels_for(c->dtype);
+    weight_job j = {c, how == DIRECT_ROWS ? kernels->weight_rows : kernels->weight_channels};
+    int64_t units = how == DIRECT_ROWS ? c->groups * c->w.c : ceil_div(c->groups, kernels->lanes);
+    double products = (double)(c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2]) * (double)(c->y.n * c->y.c) *
+                      (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
+    return convc_parallel(weight_task, &j, units * c->w.size[0] * c->w.size[1], 2 * products, 0);
+}
+
 /* grad_w (taps, k) = columns of x (taps, pixels) @ grad_y (pixels, k); or the transpose of all that, so that packing, which copies
  * x once for every tap, reads along the image's contiguous axis. */
 convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_tensor *x, const convc_conv_params *p,
@@ -130,14 +150,19 @@ convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_
     if (x->shape[0] == 0) return convc_fill_zero(grad_w);
 
     conv c = convc_conv_of(x, grad_w, grad_y, p);
+    algorithm how = convc_choose(&c, 1);
+    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(&c, how);
     window w;
     int64_t channels = c.x.c / c.groups, k = c.y.c / c.groups;
     int taps_on_rows = !(c.x.stride_c == 1 && channels > 1 && c.x.stride[2] != 1);
     gemm_job job = {.dtype = c.dtype, .groups = c.groups, .c = c.w.data};
-    matrix columns = convc_columns_of(&c, &w, taps_on_rows, 3);
+    /* The order of the taps is free. That of grad_w in memory is best stored; with few channels the other one is faster read. */
+    int channel_digit = c.x.stride[2] == 1 && channels >= 16 ? 0 : 3;
+    matrix columns = convc_columns_of(&c, &w, taps_on_rows, channel_digit);
     axis pixels = axis_collapse(convc_pixels_of(&c.y, c.y.size, convc_ones)), outs = axis_plain(k, c.y.stride_c);
     matrix grad = {.data = c.y.data, .rows = taps_on_rows ? pixels : outs, .cols = taps_on_rows ? outs : pixels};
-    axis taps = axis_collapse(convc_taps_of(&c.w, c.w.size, channels, convc_ones, 3)), filters = axis_plain(k, c.w.stride_n);
+    axis taps = axis_collapse(convc_taps_of(&c.w, c.w.size, channels, convc_ones, channel_digit)),
+         filters = axis_plain(k, c.w.stride_n);
     int64_t taps_count = channels * c.w.size[0] * c.w.size[1] * c.w.size[2];
     int64_t x_group = channels * c.x.stride_c, grad_group = k * c.y.stride_c;
     job.m = taps_on_rows ? taps_count : k;

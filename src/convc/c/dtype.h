@@ -21,6 +21,7 @@
 #define vspan_of FN(vspan_of)
 #define vload_span FN(vload_span)
 #define vload_step FN(vload_step)
+#define vstore_step FN(vstore_step)
 #define vstore FN(vstore)
 #define vstore_masked FN(vstore_masked)
 #define vadd FN(vadd)

@@ -156,6 +156,10 @@ typedef struct convc_kernels {
     void (*direct_rows)(const struct conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1);
     void (*depthwise_rows)(const struct conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1);
     void (*direct_pack)(const struct conv *c, int channels_last, void *packed);
+    /* direct_weight_tmpl.c: grad_w of tap row (channel, d, r), vectors along w; of (vector of channels, d, r), along the channels. */
+    void (*weight_rows)(const struct conv *c, int64_t task);
+    void (*weight_channels)(const struct conv *c, int64_t task);
+    int lanes; /* of a vector */
     /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */
     void (*col2im_plane)(const struct conv *c, const void *cols, const axis *rows, int64_t stride_l, void *plane);
     /* pool_tmpl.c: outputs begin..end in the order of pool_place; and the gradient of channels c0..c1 of image n. */

@@ -263,3 +263,17 @@ static inline vec vload_span(const real *p, int64_t step, vspan s) {
     return step == 1 ? vload_masked(p, s.low) : veven(vload_masked(p, s.low), vload_masked(p + VL - 1, s.high));
 }
 static inline vec vload_step(const real *p, int64_t step) { return step == 1 ? vload(p) : veven(vload(p), vload(p + VL - 1)); }
+/* The first n lanes go to p[0], p[step], ...; any step. */
+static inline void vstore_step(real *p, int64_t step, vec v, int n) {
+    if (step == 1 && n == VL) {
+        vstore(p, v);
+        return;
+    }
+    if (step == 1) {
+        vstore_masked(p, v, vlanes(0, n));
+        return;
+    }
+    real lane[VL];
+    vstore(lane, v);
+    for (int i = 0; i < n; i++) p[i * step] = lane[i];
+}

@@ -22,7 +22,7 @@ static inline void FN(tap_range)(const conv *c, int i, int64_t o, int64_t *first
     *last = shift + c->x.size[i] <= 0 ? 0 : min_i64(c->w.size[i], ceil_div(shift + c->x.size[i], c->dilation[i]));
 }
 
-/* ---- vectors along w: x and y are contiguous there, the step is 1 or 2 ---- */
+/* ---- vectors along w: x is contiguous there, the step is 1 or 2 ---- */
 
 /* DIRECT_NV vectors of outputs from ow = j on, in every row of a task. */
 typedef struct FN(strip) {
@@ -56,8 +56,8 @@ static inline ALWAYS_INLINE void FN(store_outputs)(const FN(strip) * t, vec acc[
             int64_t left = c->y.size[2] - t->j - v * VL;
             vec sum = t->bias ? vadd(acc[k][v], vset1(t->bias[k])) : acc[k][v];
             if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
-            if (left >= VL) vstore(y + k * c->y.stride_c + v * VL, sum);
-            else if (left > 0) vstore_masked(y + k * c->y.stride_c + v * VL, sum, vlanes(0, (int)left));
+            if (left > 0)
+                vstore_step(y + k * c->y.stride_c + v * VL * c->y.stride[2], c->y.stride[2], sum, (int)min_i64(left, VL));
         }
 }
 
@@ -87,7 +87,7 @@ static inline ALWAYS_INLINE void FN(outputs)(const FN(strip) * t, int64_t oh, co
                     }
                 }
             }
-    FN(store_outputs)(t, acc, t->y + oh * c->y.stride[1] + t->j, outs, nv);
+    FN(store_outputs)(t, acc, t->y + oh * c->y.stride[1] + t->j * c->y.stride[2], outs, nv);
 }
 
 static inline ALWAYS_INLINE void FN(strip_rows)(FN(strip) * t, int64_t oh0, int64_t oh1, const int outs, const int nv) {

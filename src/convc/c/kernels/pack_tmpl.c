@@ -214,23 +214,39 @@ static inline void FN(zero_run)(real *dst, int64_t n) {
     for (int64_t i = 0; i < n; i++) dst[i] = 0;
 }
 
+/* Elements at .. at + run of a row of taps, of which only lo..hi are inside the image. */
+static inline void FN(copy_span)(real *dst, const real *src, int64_t at, int64_t run, int64_t lo, int64_t hi, int64_t stride) {
+    int64_t first = min_i64(max_i64(lo - at, 0), run), last = max_i64(min_i64(hi - at, run), first);
+    FN(zero_run)(dst, first);
+    FN(copy_run)(dst + first, src + first * stride, last - first, stride);
+    FN(zero_run)(dst + last, run - last);
+}
+
 static void FN(copy_along_taps)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, real *dst, int64_t ld) {
     const window *w = a->window;
-    int64_t pixel[4], first[4], padded = ceil_div(j1 - j0, VL) * VL;
+    const axis *taps = &a->cols;
+    int64_t pixel[4], first[4], padded = ceil_div(j1 - j0, VL) * VL, width = taps->size[2], channels = taps->size[3];
+    /* Pixels that lie side by side are copied together: with few channels the runs would be short. */
+    int together = taps->stride[2] == channels * taps->stride[3];
+    int64_t span = together ? width * channels : channels;
     axis_digits(&a->rows, i0, pixel);
-    axis_digits(&a->cols, j0, first);
+    axis_digits(taps, j0, first);
     for (int64_t i = i0; i < i1; i++, dst += ld, FN(advance)(&a->rows, pixel)) {
         const real *src = (const real *)a->data + FN(address)(&a->rows, pixel);
         int64_t tap[4] = {first[0], first[1], first[2], first[3]};
+        int64_t start = pixel[3] * w->step[2] - w->pad[2], room = w->extent[2] - start; /* taps inside, of a row of them */
+        int64_t enter = start < 0 ? ceil_div(-start, w->dilation[2]) : 0;
+        int64_t leave = (width - 1) * w->dilation[2] < room ? width : room > 0 ? ceil_div(room, w->dilation[2]) : 0;
         for (int64_t j = j0; j < j1;) {
-            int64_t run = min_i64(j1 - j, a->cols.size[3] - tap[3]);
-            int meets =
-                FN(inside)(w, 0, pixel[1], tap[0]) && FN(inside)(w, 1, pixel[2], tap[1]) && FN(inside)(w, 2, pixel[3], tap[2]);
-            if (meets) FN(copy_run)(dst + j - j0, src + FN(address)(&a->cols, tap), run, a->cols.stride[3]);
-            else FN(zero_run)(dst + j - j0, run);
+            int64_t at = together ? tap[2] * channels + tap[3] : tap[3], run = min_i64(j1 - j, span - at);
+            int64_t lo = together ? enter * channels : 0, hi = together ? leave * channels : channels;
+            int meets = FN(inside)(w, 0, pixel[1], tap[0]) && FN(inside)(w, 1, pixel[2], tap[1]);
+            if (!meets || (!together && (tap[2] < enter || tap[2] >= leave))) hi = 0;
+            FN(copy_span)(dst + j - j0, src + FN(address)(taps, tap), at, run, lo, hi, taps->stride[3]);
             j += run;
-            tap[3] += run - 1;
-            FN(advance)(&a->cols, tap);
+            tap[3] = channels - 1; /* the run ended there, or with the block */
+            if (together) tap[2] = width - 1;
+            FN(advance)(taps, tap);
         }
         FN(zero_run)(dst + j1 - j0, padded - (j1 - j0));
     }

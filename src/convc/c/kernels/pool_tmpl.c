@@ -23,20 +23,6 @@ static inline vec FN(pick)(const real *p, int64_t step, int64_t lanes) {
     return vload(lane);
 }
 
-static inline void FN(put)(real *p, int64_t step, vec v, int64_t lanes) {
-    real lane[VL];
-    if (step == 1 && lanes == VL) {
-        vstore(p, v);
-        return;
-    }
-    if (step == 1) {
-        vstore_masked(p, v, vlanes(0, (int)lanes));
-        return;
-    }
-    vstore(lane, v);
-    for (int64_t i = 0; i < lanes; i++) p[i * step] = lane[i];
-}
-
 /* index[i * step] = base + i * every + distance i */
 static inline void FN(put_indices)(int64_t *index, int64_t step, int64_t base, int64_t every, const real *distance, int64_t n) {
     if (step == 1)
@@ -175,7 +161,7 @@ static inline ALWAYS_INLINE void FN(max_across)(const real *line, int64_t step, 
         const real *from = line + i * step;
         vec max = FN(pick)(from, step, lanes);
         for (int k = 1; k < count; k++) max = FN(greater_or_nan)(FN(pick)(from + at[k], step, lanes), max);
-        FN(put)(y + i * y_step, y_step, max, lanes);
+        vstore_step(y + i * y_step, y_step, max, (int)lanes);
     }
 }
 
@@ -306,7 +292,7 @@ static inline ALWAYS_INLINE void FN(pool_vectors)(const FN(pool_lanes) * t, cons
             }
         }
     EACH (v, count) {
-        FN(put)(s->y + (t->i + v * VL) * p->y.stride[2], p->y.stride[2], max[v], lanes);
+        vstore_step(s->y + (t->i + v * VL) * p->y.stride[2], p->y.stride[2], max[v], (int)lanes);
         vstore(distances + v * VL, where[v]);
     }
     FN(put_indices)(s->index + t->i * p->indices.stride[2], p->indices.stride[2], flat_index(p, s->start) + t->i * step, step,
@@ -396,7 +382,7 @@ static inline ALWAYS_INLINE void FN(pool_channels)(const FN(pool_pixel) * s, int
                 }
         }
     EACH (v, count) {
-        FN(put)(s->y + (c + v * VL) * s->y_step, s->y_step, max[v], lanes);
+        vstore_step(s->y + (c + v * VL) * s->y_step, s->y_step, max[v], (int)lanes);
         if (indexed) vstore(distances + v * VL, where[v]);
     }
     if (indexed)

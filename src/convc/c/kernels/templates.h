@@ -39,6 +39,7 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "gemm_tmpl.c"
 #include "im2col_tmpl.c"
 #include "direct_tmpl.c"
+#include "direct_weight_tmpl.c"
 #include "pool_tmpl.c"
 #include "eltwise_tmpl.c"
 #include "reduce_tmpl.c"
@@ -63,6 +64,9 @@ static const convc_kernels FN(table) = {
     .direct_rows = FN(direct_rows),
     .depthwise_rows = FN(depthwise_rows),
     .direct_pack = FN(direct_pack),
+    .weight_rows = FN(weight_rows),
+    .weight_channels = FN(weight_channels),
+    .lanes = VL,
     .max_pool = FN(max_pool),
     .pool_workspace = POOL_WORKSPACE,
     .max_unpool = FN(max_unpool),
