@@ -90,8 +90,9 @@ def test_files_exist():
 
 
 def test_environment_variables_exist():
-    """What the README says the environment can set is read somewhere in the C core."""
-    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src/convc/c").glob("*.c"))
-    named = set(re.findall(r"\b(CONVC_[A-Z_]+|OMP_[A-Z_]+)\b", README))
+    """What the README says the environment can set is read somewhere in the package."""
+    files = [*(ROOT / "src/convc/c").glob("*.c"), *(ROOT / "src/convc").glob("*.py")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in files)
+    named = set(re.findall(r"\b(?:CONVC|G?OMP)_[A-Z_]+\b", README))
     assert named
     assert [name for name in named if f'"{name}"' not in sources] == []

@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from convc._openmp import brief_spinning
+from convc._openmp import brief_spinning as _brief_spinning
 
-with brief_spinning():
+with _brief_spinning():
     from convc._core import (
         Plan,
         __version__,

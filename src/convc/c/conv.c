@@ -86,21 +86,43 @@ static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
 
 /* ---- algorithms ---- */
 
-/* The direct kernels count on contiguous rows, or channels; where rows of y are not, their elements are stored one by one. */
-static int rows_are_contiguous(const conv *c) { return c->x.stride[2] == 1; }
+#define DIRECT_COLS 256 /* at most */
+#define DIRECT_INPUTS 8192 /* elements of a tile's input: about L1 */
+#define DIRECT_MOST 65536 /* if a single row of outputs needs more than this, GEMM reads it better */
+
+static int64_t tile_inputs(const conv *c, const direct_tile *t) { return c->w.c * c->w.size[0] * t->in_rows * t->line; }
+
+/* Lines are whole vectors long. Sizes are compared before they are multiplied, for a dilation may be any number. */
+static int direct_tile_of(const conv *c, direct_tile *t) {
+    int64_t lanes = convc_kernels_for(c->dtype)->lanes, planes = c->w.c * c->w.size[0];
+    int64_t down = (c->w.size[1] - 1) * c->dilation[1] + 1, along = (c->w.size[2] - 1) * c->dilation[2] + 1;
+    t->cols = min_i64(c->y.size[2], DIRECT_COLS);
+    t->rows = 1;
+    t->in_rows = down;
+    if (planes > DIRECT_MOST || down > DIRECT_MOST || along > DIRECT_MOST) return 0;
+    t->line = ceil_div((ceil_div(t->cols, lanes) * lanes - 1) * c->step[2] + along, lanes) * lanes;
+    if (planes * t->line > DIRECT_MOST || planes * t->line * down > DIRECT_MOST) return 0;
+    int64_t room = DIRECT_INPUTS / (planes * t->line) - down;
+    if (room > 0) t->rows = min_i64(c->y.size[1], room / c->step[1] + 1);
+    t->in_rows = (t->rows - 1) * c->step[1] + down;
+    return 1;
+}
 
 static int channels_are_contiguous(const conv *c) { return c->x.stride_c == 1 && c->y.stride_c == 1; }
 
 algorithm convc_choose(const conv *c, int of_weights) {
-    int64_t lanes = convc_kernels_for(c->dtype)->nr / 2, k = c->y.c / c->groups;
+    int64_t lanes = convc_kernels_for(c->dtype)->lanes, k = c->y.c / c->groups;
     int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
-    int channels_last = c->y.stride_c == 1 && c->y.c > 1;
+    int channels_last = c->y.stride_c == 1 && c->y.c > 1, rows_first = c->x.stride[2] == 1 && c->y.stride[2] == 1;
+    direct_tile tile;
 
     /* A register block of GEMM has 14 rows on AVX-512: four channels leave most of it idle, eight make it worth the packing. Above
-     * 64 channels a group, and for kernels over 16 wide, the sum is long enough for GEMM's blocking to win back more. */
-    int few = k <= 4 && c->w.c <= 64 && c->w.size[2] <= 16;
-    if (few && c->step[2] <= 2 && rows_are_contiguous(c) && (!of_weights || c->y.stride[2] == 1)) return DIRECT_ROWS;
+     * 64 channels a group the sum is long enough for GEMM's blocking to win back more. */
+    int few = k <= 4 && c->w.c <= 64 && c->step[2] <= 2;
+    if (few && rows_first && (of_weights || direct_tile_of(c, &tile))) return DIRECT_ROWS;
     if (k == 1 && c->w.c == 1 && channels_are_contiguous(c)) return DIRECT_CHANNELS;
+    /* Rows that are not contiguous are copied element by element, which GEMM's packing does more often still. */
+    if (few && c->groups > 1 && !of_weights && direct_tile_of(c, &tile)) return DIRECT_ROWS;
 
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill one. */
     return (channels_last ? k < lanes : pixels >= lanes || k < lanes) ? GEMM_PIXELS : GEMM_CHANNELS;
@@ -136,16 +158,18 @@ static gemm_job forward_job(const conv *c, window *w, int pixels_on_cols, const 
 
 typedef struct row_job {
     const conv *c;
+    direct_tile tile;
     const void *packed;
-    void (*run)(const conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1);
+    void (*run)(const conv *c, const direct_tile *tile, const void *packed, int64_t plane, int64_t oh0, int64_t oh1,
+                void *workspace);
     int64_t parts; /* of a plane's rows */
 } row_job;
 
 static void row_task(const void *context, int64_t task, void *workspace) {
     const row_job *j = context;
     int64_t part = task % j->parts, rows = j->c->y.size[1];
-    (void)workspace;
-    j->run(j->c, j->packed, task / j->parts, split_point(rows, j->parts, part), split_point(rows, j->parts, part + 1));
+    j->run(j->c, &j->tile, j->packed, task / j->parts, split_point(rows, j->parts, part), split_point(rows, j->parts, part + 1),
+           workspace);
 }
 
 #define ROW_TASKS 64 /* that a direct convolution is shared out in, if it has so many rows */
@@ -156,7 +180,12 @@ static convc_status run_rows(const conv *c, algorithm how, const convc_kernels *
     int64_t planes = c->y.n * c->y.size[0] * (how == DIRECT_ROWS ? c->groups : 1);
     j.parts = min_i64(c->y.size[1], ceil_div(ROW_TASKS, planes));
     double flops = 2.0 * (double)(c->y.n * c->y.c * taps) * (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
-    return convc_parallel(row_task, &j, planes * j.parts, flops, 0);
+    size_t workspace = 0;
+    if (how == DIRECT_ROWS) {
+        direct_tile_of(c, &j.tile);
+        workspace = (size_t)(tile_inputs(c, &j.tile) * convc_itemsize(c->dtype));
+    }
+    return convc_parallel(row_task, &j, planes * j.parts, flops, workspace);
 }
 
 static convc_status allocate(int64_t elements, convc_dtype dtype, void **packed) {
@@ -303,17 +332,14 @@ convc_status convc_plan_create(const convc_tensor *x, const convc_tensor *w, con
     return CONVC_OK;
 }
 
-/* A direct plan met tensors whose strides its kernel does not serve: its packed weights are an ordinary array, too. */
+/* A plan along channels met tensors that have them elsewhere: its packed weights, (taps, channels), are an ordinary array, too. */
 static convc_status run_on_other_strides(const convc_plan *plan, conv *c) {
-    int64_t unit = plan->algorithm == DIRECT_CHANNELS ? c->y.c : 1, outs = c->y.c / c->groups;
-    int64_t taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
     c->w.data = plan->packed;
-    c->w.stride[2] = unit;
-    c->w.stride[1] = c->w.size[2] * unit;
+    c->w.stride[2] = c->y.c;
+    c->w.stride[1] = c->w.size[2] * c->w.stride[2];
     c->w.stride[0] = c->w.size[1] * c->w.stride[1];
     c->w.stride_c = c->w.size[0] * c->w.stride[0];
-    c->w.stride_n = plan->algorithm == DIRECT_CHANNELS ? 1 : taps;
-    c->w_group = outs * c->w.stride_n;
+    c->w.stride_n = c->w_group = 1;
     return convc_run_conv(c);
 }
 
@@ -334,7 +360,6 @@ convc_status convc_plan_run(const convc_plan *plan, const convc_tensor *x, const
     conv c = plan->conv;
     c.x = convc_volume_of(x);
     c.y = convc_volume_of(y);
-    if (plan->algorithm == DIRECT_ROWS && !rows_are_contiguous(&c)) return run_on_other_strides(plan, &c);
     if (plan->algorithm == DIRECT_CHANNELS && !channels_are_contiguous(&c)) return run_on_other_strides(plan, &c);
     return run_packed(&c, plan->algorithm, plan->kernels, plan->packed);
 }

@@ -40,6 +40,12 @@ matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_
 /* Packs the weights and computes y. */
 convc_status convc_run_conv(const conv *c);
 
+/* A piece of a direct convolution: rows x cols outputs of a plane, and for each channel and depth of a kernel in_rows x line inputs,
+ * padding included. It is as large as L1 allows. */
+typedef struct direct_tile {
+    int64_t rows, cols, in_rows, line;
+} direct_tile;
+
 /* How a convolution, or the gradient of its weights, is computed. */
 typedef enum algorithm {
     GEMM_PIXELS, /* implicit GEMM, pixels along the vectors: channels-first outputs */

@@ -133,6 +133,7 @@ convc_status convc_pack_b(const gemm_job *job, void *packed);
 /* ---- the kernel table (dispatch.c), one a dtype and ISA ---- */
 
 struct conv; /* conv.h */
+struct direct_tile;
 struct pool; /* pool.h */
 
 typedef struct convc_kernels {
@@ -153,8 +154,10 @@ typedef struct convc_kernels {
     void (*store_block)(const gemm_job *job, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *src, int64_t ld, void *c);
     /* direct_tmpl.c: output rows oh0..oh1 of plane (n, group, od), vectors along w; of plane (n, od), vectors along the channels;
      * and the weights as these want them. */
-    void (*direct_rows)(const struct conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1);
-    void (*depthwise_rows)(const struct conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1);
+    void (*direct_rows)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
+                        int64_t oh1, void *workspace);
+    void (*depthwise_rows)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
+                           int64_t oh1, void *workspace);
     void (*direct_pack)(const struct conv *c, int channels_last, void *packed);
     /* direct_weight_tmpl.c: grad_w of tap row (channel, d, r), vectors along w; of (vector of channels, d, r), along the channels. */
     void (*weight_rows)(const struct conv *c, int64_t task);

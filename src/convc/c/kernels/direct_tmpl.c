@@ -1,5 +1,5 @@
 /* Direct convolution for groups of few channels, depthwise above all, where a matrix product would leave most of its register block
- * empty. Sums run over (c, kd, r, s) in this order; padding is left out by masks and shortened loops. */
+ * empty. Sums run over (c, kd, r, s) in this order. */
 
 #undef DIRECT_OUTS
 #undef DIRECT_NV
@@ -9,8 +9,6 @@
 #else
 #define DIRECT_NV 2
 #endif
-
-#define DIRECT_TAPS 16 /* the widest kernel along w */
 
 /* Taps first..last of dimension i meet the image at output position o. */
 static inline void FN(tap_range)(const conv *c, int i, int64_t o, int64_t *first, int64_t *last) {
@@ -22,111 +20,114 @@ static inline void FN(tap_range)(const conv *c, int i, int64_t o, int64_t *first
     *last = shift + c->x.size[i] <= 0 ? 0 : min_i64(c->w.size[i], ceil_div(shift + c->x.size[i], c->dilation[i]));
 }
 
-/* ---- vectors along w: x is contiguous there, the step is 1 or 2 ---- */
+/* ---- vectors along w, the step is 1 or 2: input rows are copied to L1 with their padding, so that no tap needs a mask ---- */
 
-/* DIRECT_NV vectors of outputs from ow = j on, in every row of a task. */
-typedef struct FN(strip) {
+/* A tile of outputs, rows x cols from (oh, ow) on, and its input: (c, kd, in_rows, line). */
+typedef struct FN(tile_at) {
     const conv *c;
-    const real *x, *w, *bias; /* the group's image at coordinate (0, 0, -pad); the weights of the first output channel */
-    real *y; /* row oh = 0 */
-    int64_t j, w_stride, first_d, last_d;
-    int inside; /* no tap of any output leaves the row: masks are not needed */
-    vspan span[DIRECT_TAPS][DIRECT_NV];
-} FN(strip);
+    const direct_tile *tile;
+    const real *x; /* the group's image at depth od * step - pad */
+    real *y; /* the group's outputs at depth od */
+    int64_t od, oh, ow, rows, cols;
+    real *in;
+} FN(tile_at);
 
-/* Which lanes of output vector v exist at tap s: l * step lies from `before` to `past`. */
-static void FN(mask_strip)(FN(strip) * t, const int nv) {
+static void FN(copy_tile)(const FN(tile_at) * t) {
     const conv *c = t->c;
-    int64_t reach = (c->w.size[2] - 1) * c->dilation[2], step = c->step[2];
-    t->inside = t->j * step >= c->pad[2] && t->j + nv * VL <= c->y.size[2] &&
-                (t->j + nv * VL - 1) * step + reach - c->pad[2] < c->x.size[2];
-    for (int64_t s = 0; s < c->w.size[2]; s++)
-        for (int v = 0; v < nv; v++) {
-            int64_t before = c->pad[2] - (t->j + v * VL) * step - s * c->dilation[2], past = before + c->x.size[2];
-            int64_t lo = before <= 0 ? 0 : ceil_div(before, step), hi = past <= 0 ? 0 : ceil_div(past, step);
-            t->span[s][v] = vspan_of(step, (int)min_i64(lo, VL), (int)min_i64(hi, VL));
+    int64_t line = t->tile->line, first_column = t->ow * c->step[2] - c->pad[2], first_row = t->oh * c->step[1] - c->pad[1];
+    int64_t in_rows = (t->rows - 1) * c->step[1] + (c->w.size[1] - 1) * c->dilation[1] + 1;
+    for (int64_t plane = 0; plane < c->w.c * c->w.size[0]; plane++) {
+        int64_t channel = plane / c->w.size[0], d = plane % c->w.size[0] * c->dilation[0],
+                depth = t->od * c->step[0] - c->pad[0] + d;
+        const real *x = t->x + channel * c->x.stride_c + d * c->x.stride[0];
+        for (int64_t i = 0; i < in_rows; i++) {
+            real *to = t->in + (plane * t->tile->in_rows + i) * line;
+            int64_t h = first_row + i, inside = h >= 0 && h < c->x.size[1] && depth >= 0 && depth < c->x.size[0];
+            FN(copy_span)(to, x + h * c->x.stride[1] + first_column * c->x.stride[2], first_column, line, 0,
+                          inside ? c->x.size[2] : 0, c->x.stride[2]);
         }
+    }
 }
 
-static inline ALWAYS_INLINE void FN(store_outputs)(const FN(strip) * t, vec acc[DIRECT_OUTS][DIRECT_NV], real *y, const int outs,
-                                                   const int nv) {
+/* Stores one vector of output channel k, at row i and column j of the tile. */
+static inline ALWAYS_INLINE void FN(store_outputs)(const FN(tile_at) * t, vec sum, const real *bias, int64_t k, int64_t i,
+                                                   int64_t j) {
     const conv *c = t->c;
-    EACH (k, outs)
-        EACH (v, nv) {
-            int64_t left = c->y.size[2] - t->j - v * VL;
-            vec sum = t->bias ? vadd(acc[k][v], vset1(t->bias[k])) : acc[k][v];
-            if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
-            if (left > 0)
-                vstore_step(y + k * c->y.stride_c + v * VL * c->y.stride[2], c->y.stride[2], sum, (int)min_i64(left, VL));
-        }
+    real *y = t->y + k * c->y.stride_c + (t->oh + i) * c->y.stride[1] + (t->ow + j) * c->y.stride[2];
+    if (bias) sum = vadd(sum, vset1(*bias));
+    if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
+    vstore_step(y, c->y.stride[2], sum, (int)min_i64(t->cols - j, VL));
 }
 
-static inline ALWAYS_INLINE void FN(outputs)(const FN(strip) * t, int64_t oh, const int outs, const int nv, const int64_t step,
-                                             const int inside) {
+/* Output channels k0 .. k0 + outs, nv vectors from column j on, of row i of the tile. */
+static inline ALWAYS_INLINE void FN(outputs)(const FN(tile_at) * t, const real *w, const real *bias, int64_t k0, int64_t i,
+                                             int64_t j, const int outs, const int nv, const int64_t step) {
     const conv *c = t->c;
-    int64_t first, last;
+    int64_t line = t->tile->line, width = c->w.size[2], taps = c->w.c * c->w.size[0] * c->w.size[1] * width;
     vec acc[DIRECT_OUTS][DIRECT_NV];
-    FN(tap_range)(c, 1, oh, &first, &last);
     EACH (k, outs)
         EACH (v, nv) acc[k][v] = vzero();
-    const real *x = t->x + (oh * c->step[1] - c->pad[1]) * c->x.stride[1] + t->j * step;
-    for (int64_t channel = 0; channel < c->w.c; channel++)
-        for (int64_t d = t->first_d; d < t->last_d; d++)
-            for (int64_t r = first; r < last; r++) {
-                const real *row =
-                    x + channel * c->x.stride_c + d * c->dilation[0] * c->x.stride[0] + r * c->dilation[1] * c->x.stride[1];
-                const real *w = t->w + ((channel * c->w.size[0] + d) * c->w.size[1] + r) * c->w.size[2];
-                for (int64_t s = 0; s < c->w.size[2]; s++, row += c->dilation[2]) {
-                    vec in[DIRECT_NV];
-                    EACH (v, nv)
-                        in[v] =
-                            inside ? vload_step(row + v * VL * step, step) : vload_span(row + v * VL * step, step, t->span[s][v]);
-                    EACH (k, outs) {
-                        vec wk = vset1(w[k * t->w_stride + s]);
-                        EACH (v, nv) acc[k][v] = vfma(wk, in[v], acc[k][v]);
-                    }
+    const real *in = t->in + i * c->step[1] * line + j * step;
+    for (int64_t plane = 0; plane < c->w.c * c->w.size[0]; plane++, in += t->tile->in_rows * line)
+        for (int64_t r = 0; r < c->w.size[1]; r++) {
+            const real *row = in + r * c->dilation[1] * line;
+            for (int64_t s = 0; s < width; s++, row += c->dilation[2], w++) {
+                vec x[DIRECT_NV];
+                EACH (v, nv) x[v] = vload_step(row + v * VL * step, step);
+                EACH (k, outs) {
+                    vec wk = vset1(w[k * taps]);
+                    EACH (v, nv) acc[k][v] = vfma(wk, x[v], acc[k][v]);
                 }
             }
-    FN(store_outputs)(t, acc, t->y + oh * c->y.stride[1] + t->j * c->y.stride[2], outs, nv);
+        }
+    EACH (k, outs)
+        EACH (v, nv) FN(store_outputs)(t, acc[k][v], bias ? bias + k : NULL, k0 + k, i, j + v * VL);
 }
 
-static inline ALWAYS_INLINE void FN(strip_rows)(FN(strip) * t, int64_t oh0, int64_t oh1, const int outs, const int nv) {
-    FN(mask_strip)(t, nv);
-    for (int64_t oh = oh0; oh < oh1; oh++) {
-        if (t->c->step[2] == 1) t->inside ? FN(outputs)(t, oh, outs, nv, 1, 1) : FN(outputs)(t, oh, outs, nv, 1, 0);
-        else t->inside ? FN(outputs)(t, oh, outs, nv, 2, 1) : FN(outputs)(t, oh, outs, nv, 2, 0);
+static inline ALWAYS_INLINE void FN(tile_outputs)(const FN(tile_at) * t, const real *w, const real *bias, int64_t k0,
+                                                  const int outs, const int64_t step) {
+    for (int64_t i = 0; i < t->rows; i++) {
+        int64_t j = 0;
+        for (; j + (DIRECT_NV - 1) * VL < t->cols; j += DIRECT_NV * VL) FN(outputs)(t, w, bias, k0, i, j, outs, DIRECT_NV, step);
+        for (; j < t->cols; j += VL) FN(outputs)(t, w, bias, k0, i, j, outs, 1, step);
     }
 }
 
-#define DIRECT_CASE(outs)                                   \
-    case outs:                                              \
-        if (nv == 1) FN(strip_rows)(&t, oh0, oh1, outs, 1); \
-        else FN(strip_rows)(&t, oh0, oh1, outs, DIRECT_NV); \
+#define DIRECT_CASE(outs)                                               \
+    case outs:                                                          \
+        if (c->step[2] == 1) FN(tile_outputs)(t, w, bias, k0, outs, 1); \
+        else FN(tile_outputs)(t, w, bias, k0, outs, 2);                 \
         break;
 
-/* Rows oh0..oh1 of plane (n, group, od), all the group's output channels. */
-static void FN(direct_rows)(const conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1) {
-    int64_t od = plane % c->y.size[0], group = plane / c->y.size[0] % c->groups, n = plane / c->y.size[0] / c->groups;
-    int64_t k = c->y.c / c->groups, taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
-    FN(strip) t = {.c = c, .w_stride = taps};
-    t.x = (const real *)c->x.data + n * c->x.stride_n + group * c->w.c * c->x.stride_c +
-          (od * c->step[0] - c->pad[0]) * c->x.stride[0] - c->pad[2];
-    FN(tap_range)(c, 0, od, &t.first_d, &t.last_d);
-    for (int64_t k0 = 0; k0 < k; k0 += DIRECT_OUTS) {
-        t.w = (const real *)packed + (group * k + k0) * taps;
-        t.y = (real *)c->y.data + n * c->y.stride_n + (group * k + k0) * c->y.stride_c + od * c->y.stride[0];
-        t.bias = c->bias ? (const real *)c->bias + group * k + k0 : NULL;
-        for (int nv = 0; t.j < c->y.size[2]; t.j += nv * VL) {
-            nv = t.j + (DIRECT_NV - 1) * VL < c->y.size[2] ? DIRECT_NV : 1;
-            switch (min_i64(DIRECT_OUTS, k - k0)) {
-                DIRECT_CASE(1)
-                DIRECT_CASE(2)
-                DIRECT_CASE(3)
-            default: DIRECT_CASE(4)
-            }
+static void FN(direct_tile)(const FN(tile_at) * t, const real *packed, int64_t group) {
+    const conv *c = t->c;
+    int64_t outs = c->y.c / c->groups, taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
+    FN(copy_tile)(t);
+    for (int64_t k0 = 0; k0 < outs; k0 += DIRECT_OUTS) {
+        const real *w = packed + (group * outs + k0) * taps, *bias = c->bias ? (const real *)c->bias + group * outs + k0 : NULL;
+        switch (min_i64(DIRECT_OUTS, outs - k0)) {
+            DIRECT_CASE(1)
+            DIRECT_CASE(2)
+            DIRECT_CASE(3)
+        default: DIRECT_CASE(4)
         }
-        t.j = 0;
     }
+}
+
+/* Rows oh0..oh1 of plane (n, group, od), all the group's output channels. */
+static void FN(direct_rows)(const conv *c, const direct_tile *tile, const void *packed, int64_t plane, int64_t oh0, int64_t oh1,
+                            void *workspace) {
+    int64_t od = plane % c->y.size[0], group = plane / c->y.size[0] % c->groups, n = plane / c->y.size[0] / c->groups;
+    FN(tile_at) t = {.c = c, .tile = tile, .od = od, .in = workspace};
+    t.x = (const real *)c->x.data + n * c->x.stride_n + group * c->w.c * c->x.stride_c +
+          (od * c->step[0] - c->pad[0]) * c->x.stride[0];
+    t.y = (real *)c->y.data + n * c->y.stride_n + group * (c->y.c / c->groups) * c->y.stride_c + od * c->y.stride[0];
+    for (t.oh = oh0; t.oh < oh1; t.oh += tile->rows)
+        for (t.ow = 0; t.ow < c->y.size[2]; t.ow += tile->cols) {
+            t.rows = min_i64(tile->rows, oh1 - t.oh);
+            t.cols = min_i64(tile->cols, c->y.size[2] - t.ow);
+            FN(direct_tile)(&t, packed, group);
+        }
 }
 
 /* ---- depthwise with vectors along the channels: x and y are contiguous there; packed weights are (taps, channels) ---- */
@@ -173,7 +174,10 @@ static void FN(depthwise_row)(const conv *c, const void *packed, int64_t n, int6
 }
 
 /* Rows oh0..oh1 of plane (n, od), all channels. */
-static void FN(depthwise_rows)(const conv *c, const void *packed, int64_t plane, int64_t oh0, int64_t oh1) {
+static void FN(depthwise_rows)(const conv *c, const direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
+                               int64_t oh1, void *workspace) {
+    (void)tile;
+    (void)workspace;
     for (int64_t oh = oh0; oh < oh1; oh++) FN(depthwise_row)(c, packed, plane / c->y.size[0], plane % c->y.size[0], oh);
 }
 

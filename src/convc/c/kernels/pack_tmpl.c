@@ -211,7 +211,9 @@ static inline void FN(copy_run)(real *dst, const real *src, int64_t n, int64_t s
 }
 
 static inline void FN(zero_run)(real *dst, int64_t n) {
-    for (int64_t i = 0; i < n; i++) dst[i] = 0;
+    int64_t i = 0;
+    for (; i + VL <= n; i += VL) vstore(dst + i, vzero());
+    if (i < n) vstore_masked(dst + i, vzero(), vlanes(0, (int)(n - i)));
 }
 
 /* Elements at .. at + run of a row of taps, of which only lo..hi are inside the image. */
