@@ -119,6 +119,7 @@ class Convolution:
     last: bool
     isa: str
     view: Any
+    algorithm: str  # of those that sum products only: what they compute is exact on integers
     shapes: tuple = ()
 
     def __post_init__(self):
@@ -134,7 +135,12 @@ class Convolution:
 
     @property
     def options(self):
-        return {**self.window.options, "groups": self.groups, "layout": self.layout}
+        return {
+            **self.window.options,
+            "groups": self.groups,
+            "layout": self.layout,
+            "algorithm": self.algorithm,
+        }
 
     @property
     def geometry(self):
@@ -174,6 +180,7 @@ def convolutions(draw):
         last=draw(st.booleans()),
         isa=draw(isas),
         view=draw(views),
+        algorithm=draw(st.sampled_from(["direct", "direct", "gemm"])),
     )
 
 

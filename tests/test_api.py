@@ -408,7 +408,9 @@ ERRORS = {
     "pad_mode must be 'zeros', got 'reflect'": lambda: convc.conv2d(X, WEIGHT, pad_mode="reflect"),
     "fit must be 'floor' or 'exact', got 'ceil'": lambda: convc.conv2d(X, WEIGHT, groups=2, fit="ceil"),
     "fit must be 'floor', 'exact' or 'ceil', got 'round'": lambda: convc.max_pool2d(X, 2, fit="round"),
-    "algorithm must be 'auto' or 'gemm', got 'winograd'": lambda: convc.conv2d(X, WEIGHT, algorithm="winograd"),
+    "algorithm must be 'auto', 'direct', 'gemm' or 'winograd', got 'fft'": lambda: convc.conv2d(
+        X, WEIGHT, algorithm="fft"
+    ),
     "activation must be None or 'relu', got 'gelu'": lambda: convc.conv2d(X, WEIGHT, groups=2, activation="gelu"),
     "activation must be None or 'relu', got 'tanh'": lambda: convc.linear(X, WEIGHT[0, 0], activation="tanh"),
     "padding must be ints, 'valid' or 'same', got 'full'": lambda: convc.conv2d(X, WEIGHT, groups=2, padding="full"),

@@ -66,12 +66,34 @@ cdef int parse_activation(object activation) except -1:
     bad_choice("activation", activation, "None or 'relu'")
 
 
-cdef int check_algorithm(object pad_mode, object algorithm) except -1:
+cdef int check_pad_mode(object pad_mode) except -1:
     if not is_text(pad_mode, "zeros"):
         bad_choice("pad_mode", pad_mode, "'zeros'")
-    if not is_text(algorithm, "auto") and not is_text(algorithm, "gemm"):
-        bad_choice("algorithm", algorithm, "'auto' or 'gemm'")
     return 0
+
+
+# Whether `precision("exact")` is in force, in this thread or task; looked up only once somebody has used it.
+_exact = contextvars.ContextVar("convc_exact", default=False)
+cdef bint exact_in_use = False
+
+
+def _set_exact():
+    """Sums of products only, until the token is given back to `_exact.reset`."""
+    global exact_in_use
+    exact_in_use = True
+    return _exact.set(True)
+
+
+cdef int parse_algorithm(object algorithm) except -1:
+    if is_text(algorithm, "auto"):
+        return CONVC_DIRECT if exact_in_use and _exact.get() else CONVC_AUTO
+    if is_text(algorithm, "direct"):
+        return CONVC_DIRECT
+    if is_text(algorithm, "gemm"):
+        return CONVC_GEMM
+    if is_text(algorithm, "winograd"):
+        return CONVC_WINOGRAD
+    bad_choice("algorithm", algorithm, "'auto', 'direct', 'gemm' or 'winograd'")
 
 
 # ---- numbers ----

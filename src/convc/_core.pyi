@@ -1,6 +1,7 @@
 """Types of the compiled core. float32 in gives float32 out, float64 gives float64; the two do not mix."""
 
 from collections.abc import Sequence
+from contextvars import ContextVar, Token
 from typing import Any, Literal, SupportsFloat, SupportsIndex, TypeAlias, TypeVar, final, overload
 
 import numpy as np
@@ -17,7 +18,7 @@ _Layout3d: TypeAlias = Literal["NCDHW", "NDHWC"]
 _Layout: TypeAlias = Literal["NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
 _Fit: TypeAlias = Literal["floor", "exact"]
 _PoolFit: TypeAlias = Literal["floor", "exact", "ceil"]
-_Algorithm: TypeAlias = Literal["auto", "gemm"]
+_Algorithm: TypeAlias = Literal["auto", "direct", "gemm", "winograd"]
 _Activation: TypeAlias = Literal["relu"] | None
 _Gradients: TypeAlias = tuple[NDArray[_Real], NDArray[_Real], NDArray[_Real]]
 _SomeGradients: TypeAlias = tuple[NDArray[_Real] | None, NDArray[_Real] | None, NDArray[_Real] | None]
@@ -108,6 +109,7 @@ def conv1d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout1d = "NCW",
+    algorithm: _Algorithm = "auto",
 ) -> _Gradients[_Real]: ...
 @overload
 def conv1d_backward(
@@ -120,6 +122,7 @@ def conv1d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout1d = "NCW",
+    algorithm: _Algorithm = "auto",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
 @overload
@@ -133,6 +136,7 @@ def conv2d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout2d = "NCHW",
+    algorithm: _Algorithm = "auto",
 ) -> _Gradients[_Real]: ...
 @overload
 def conv2d_backward(
@@ -145,6 +149,7 @@ def conv2d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout2d = "NCHW",
+    algorithm: _Algorithm = "auto",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
 @overload
@@ -158,6 +163,7 @@ def conv3d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout3d = "NCDHW",
+    algorithm: _Algorithm = "auto",
 ) -> _Gradients[_Real]: ...
 @overload
 def conv3d_backward(
@@ -170,6 +176,7 @@ def conv3d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout3d = "NCDHW",
+    algorithm: _Algorithm = "auto",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
 @overload
@@ -322,3 +329,7 @@ def get_num_threads() -> int: ...
 def set_isa(name: str) -> None: ...
 def get_isa() -> str: ...
 def _available_isas() -> tuple[str, ...]: ...
+
+_exact: ContextVar[bool]
+
+def _set_exact() -> Token[bool]: ...

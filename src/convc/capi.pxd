@@ -29,6 +29,12 @@ cdef extern from "convc.h" nogil:
         CONVC_EXACT
         CONVC_CEIL
 
+    ctypedef enum convc_algorithm:
+        CONVC_AUTO
+        CONVC_DIRECT
+        CONVC_GEMM
+        CONVC_WINOGRAD
+
     ctypedef struct convc_tensor:
         void *data
         convc_dtype dtype
@@ -44,6 +50,7 @@ cdef extern from "convc.h" nogil:
         int64_t groups
         convc_fit fit
         convc_activation activation
+        convc_algorithm algorithm
 
     ctypedef struct convc_pool_params:
         int64_t kernel[3]

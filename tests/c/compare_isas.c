@@ -1,5 +1,5 @@
 /* Runs random convolutions, pools and their gradients, on integers so that results are exact, under every instruction set of the
- * machine, and compares each with the scalar kernels. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
+ * machine, and compares each with the scalar kernels; and Winograd's convolution, which rounds, with the sums of products. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +76,49 @@ static void run_pool(const convc_tensor *x, const convc_conv_params *c, const in
     must(convc_max_pool_backward(&out[1], &out[2], &out[3]));
 }
 
+static double value(const convc_tensor *t, int64_t i) {
+    return t->dtype == CONVC_F32 ? (double)((float *)t->data)[i] : ((double *)t->data)[i];
+}
+
+/* Is a within its rounding errors of the exact b? */
+static int close(const convc_tensor *a, const convc_tensor *b) {
+    double most = 1, tolerance = a->dtype == CONVC_F32 ? 1e-4 : 1e-12;
+    for (int64_t i = 0; i < count(b->shape); i++)
+        if (value(b, i) > most || -value(b, i) > most) most = value(b, i) > 0 ? value(b, i) : -value(b, i);
+    for (int64_t i = 0; i < count(a->shape); i++) {
+        double apart = value(a, i) - value(b, i);
+        if (!(apart <= tolerance * most && -apart <= tolerance * most)) return 0;
+    }
+    return 1;
+}
+
+/* How many of y and grad_x of a 3 x 3 convolution are not what they should be. */
+static int run_winograd(const char *isa, int *compared) {
+    const int64_t n = draw(1, 3), c = draw(1, 40), k = draw(1, 40), xs[4] = {n, c, draw(3, 30), draw(3, 70)},
+                  ws[4] = {k, c, 3, 3};
+    convc_conv_params p = {.stride = {1, 1}, .dilation = {1, 1}, .pad_before = {draw(0, 2), draw(0, 2)}, .groups = 1};
+    convc_dtype dtype = draw(0, 1) ? CONVC_F32 : CONVC_F64;
+    int last = (int)draw(0, 1), failed = 0;
+    int64_t ys[4];
+    must(convc_conv_output_shape(4, xs, ws, &p, ys));
+    convc_tensor x = tensor(xs, dtype, last, 1), w = tensor(ws, dtype, 0, 1), grad = tensor(ys, dtype, last, 1);
+    convc_tensor want[3], got[3];
+    p.algorithm = CONVC_DIRECT;
+    run("scalar", &x, &w, &grad, &p, last, want);
+    p.algorithm = CONVC_WINOGRAD;
+    run(isa, &x, &w, &grad, &p, last, got);
+    for (int i = 0; i < 3; i++) {
+        failed += i < 2 && !close(&got[i], &want[i]);
+        free(want[i].data);
+        free(got[i].data);
+    }
+    *compared += 2;
+    free(x.data);
+    free(w.data);
+    free(grad.data);
+    return failed;
+}
+
 #define RESULTS 7
 
 int main(int argc, char **argv) {
@@ -83,7 +126,7 @@ int main(int argc, char **argv) {
     const char *const names[RESULTS] = {"y", "grad_x", "grad_w", "pool", "indexed pool", "indices", "pool's grad_x"};
     int rounds = argc > 1 ? atoi(argv[1]) : 200, compared = 0, failed = 0;
     for (int round = 0; round < rounds; round++) {
-        convc_conv_params p = {.groups = draw(0, 2) ? 1 : draw(2, 9)};
+        convc_conv_params p = {.groups = draw(0, 2) ? 1 : draw(2, 9), .algorithm = draw(0, 1) ? CONVC_DIRECT : CONVC_GEMM};
         int64_t ws[4], xs[4], ys[4];
         ws[0] = draw(1, 20) * p.groups;
         ws[1] = draw(1, 20);
@@ -108,6 +151,9 @@ int main(int argc, char **argv) {
             if (!convc_isa_available(isas[i])) continue;
             run(isas[i], &x, &w, &grad, &p, last, got);
             run_pool(&x, &p, ws, last, got + 3);
+            int apart = run_winograd(isas[i], &compared);
+            if (apart) printf("round %d: %s differs in %d results of Winograd's algorithm\n", round, isas[i], apart);
+            failed += apart;
             for (int k = 0; k < RESULTS; k++, compared++) {
                 if (!same(&want[k], &got[k])) {
                     failed++;

@@ -17,7 +17,7 @@ volume convc_volume_of(const convc_tensor *t) {
 }
 
 conv convc_conv_of(const convc_tensor *x, const convc_tensor *w, const convc_tensor *y, const convc_conv_params *p) {
-    conv c = {.dtype = x->dtype, .groups = p->groups, .step = {1, 1, 1}, .dilation = {1, 1, 1}};
+    conv c = {.dtype = x->dtype, .groups = p->groups, .step = {1, 1, 1}, .dilation = {1, 1, 1}, .wanted = p->algorithm};
     c.x = convc_volume_of(x);
     c.w = convc_volume_of(w);
     c.y = convc_volume_of(y);
@@ -110,22 +110,58 @@ static int direct_tile_of(const conv *c, direct_tile *t) {
 
 static int channels_are_contiguous(const conv *c) { return c->x.stride_c == 1 && c->y.stride_c == 1; }
 
-algorithm convc_choose(const conv *c, int of_weights) {
+/* What Winograd's algorithm and a matrix product cost, in multiply-adds of the matrix product; from measurements. */
+static int winograd_pays(const conv *c, purpose what) {
+    const double cache = 8e6; /* bytes of weights that the last level will hold */
+    double planes = (double)(c->y.n * c->y.size[0]), depth = (double)(c->w.c * c->w.size[0]);
+    double outs = (double)c->y.c / (double)c->groups, weights = (double)c->groups * outs * depth;
+    double pixels = planes * (double)(c->y.size[1] * c->y.size[2]);
+    double tiles = planes * (double)(ceil_div(c->y.size[1], 4) * ceil_div(c->y.size[2], 4));
+    /* A weight read costs as much as 2 multiply-adds, or 12 from memory; one packed or transformed now costs more. */
+    double bytes = weights * (double)convc_itemsize(c->dtype);
+    double gemm_weight = 9 * bytes > cache ? 12 : 2, winograd_weight = 36 * bytes > cache ? 12 : 2;
+    if (what == ONCE) {
+        gemm_weight += 5;
+        winograd_weight += 36 * bytes > cache ? 60 : 14; /* fresh pages of that size are expensive, too */
+    }
+    /* An element of the transformed image costs as much as 32 multiply-adds, one transformed back 24. */
+    double groups = (double)c->groups;
+    double winograd = 36 * (tiles * (weights + groups * (32 * depth + 24 * outs)) + winograd_weight * weights);
+    return winograd < 9 * weights * (pixels + gemm_weight);
+}
+
+algorithm convc_choose(const conv *c, purpose what) {
     int64_t lanes = convc_kernels_for(c->dtype)->lanes, k = c->y.c / c->groups;
     int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
     int channels_last = c->y.stride_c == 1 && c->y.c > 1, rows_first = c->x.stride[2] == 1 && c->y.stride[2] == 1;
+    int of_weights = what == OF_WEIGHTS;
     direct_tile tile;
 
-    /* A register block of GEMM has 14 rows on AVX-512: four channels leave most of it idle, eight make it worth the packing. Above
-     * 64 channels a group the sum is long enough for GEMM's blocking to win back more. */
-    int few = k <= 4 && c->w.c <= 64 && c->step[2] <= 2;
-    if (few && rows_first && (of_weights || direct_tile_of(c, &tile))) return DIRECT_ROWS;
-    if (k == 1 && c->w.c == 1 && channels_are_contiguous(c)) return DIRECT_CHANNELS;
-    /* Rows that are not contiguous are copied element by element, which GEMM's packing does more often still. */
-    if (few && c->groups > 1 && !of_weights && direct_tile_of(c, &tile)) return DIRECT_ROWS;
+    if (c->wanted != CONVC_GEMM) {
+        /* A register block of GEMM has 14 rows on AVX-512: four channels leave most of it idle, eight make it worth the packing.
+         * Above 64 channels a group the sum is long enough for GEMM's blocking to win back more. */
+        int few = k <= 4 && c->w.c <= 64 && c->step[2] <= 2 && (c->wanted != CONVC_WINOGRAD || of_weights);
+        if (few && rows_first && (of_weights || direct_tile_of(c, &tile))) return DIRECT_ROWS;
+        if (k == 1 && c->w.c == 1 && c->wanted != CONVC_WINOGRAD && channels_are_contiguous(c)) return DIRECT_CHANNELS;
+        /* Rows that are not contiguous are copied element by element, which GEMM's packing does more often still. */
+        if (few && c->groups > 1 && !of_weights && direct_tile_of(c, &tile)) return DIRECT_ROWS;
+    }
+    if (!of_weights && convc_winograd_fits(c))
+        if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, what))) return WINOGRAD;
 
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill one. */
     return (channels_last ? k < lanes : pixels >= lanes || k < lanes) ? GEMM_PIXELS : GEMM_CHANNELS;
+}
+
+convc_status convc_check_algorithm(const conv *c) {
+    if (c->wanted < CONVC_AUTO || c->wanted > CONVC_WINOGRAD)
+        return convc_fail(CONVC_INVALID_VALUE, "algorithm must be one of convc_algorithm, got %d", (int)c->wanted);
+    if (c->wanted != CONVC_WINOGRAD || convc_winograd_fits(c)) return CONVC_OK;
+    return convc_fail(CONVC_INVALID_VALUE,
+                      "algorithm 'winograd' needs a 3 x 3 kernel, stride 1 and dilation 1 along the last two axes, got kernel "
+                      "%lld x %lld, stride %lld x %lld, dilation %lld x %lld",
+                      (long long)c->w.size[1], (long long)c->w.size[2], (long long)c->step[1], (long long)c->step[2],
+                      (long long)c->dilation[1], (long long)c->dilation[2]);
 }
 
 /* ---- implicit GEMM ---- */
@@ -190,7 +226,7 @@ static convc_status run_rows(const conv *c, algorithm how, const convc_kernels *
 
 static convc_status allocate(int64_t elements, convc_dtype dtype, void **packed) {
     int64_t bytes = elements * convc_itemsize(dtype);
-    *packed = malloc((size_t)bytes);
+    *packed = convc_allocate((size_t)bytes);
     return *packed ? CONVC_OK : convc_fail(CONVC_NO_MEMORY, "no memory for packed weights, %lld bytes", (long long)bytes);
 }
 
@@ -201,10 +237,16 @@ static convc_status pack_weights(const conv *c, algorithm how, const convc_kerne
         kernels->direct_pack(c, how == DIRECT_CHANNELS, *packed);
         return CONVC_OK;
     }
-    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
-    convc_gemm_prepare(&job);
-    TRY(allocate(how == GEMM_PIXELS ? convc_packed_a_size(&job) : convc_packed_b_size(&job), c->dtype, packed));
-    convc_status status = (how == GEMM_PIXELS ? convc_pack_a : convc_pack_b)(&job, *packed);
+    convc_status status;
+    if (how == WINOGRAD) {
+        TRY(allocate(convc_winograd_size(c, kernels), c->dtype, packed));
+        status = convc_winograd_pack(c, kernels, *packed);
+    } else {
+        gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+        convc_gemm_prepare(&job);
+        TRY(allocate(how == GEMM_PIXELS ? convc_packed_a_size(&job) : convc_packed_b_size(&job), c->dtype, packed));
+        status = (how == GEMM_PIXELS ? convc_pack_a : convc_pack_b)(&job, *packed);
+    }
     if (status == CONVC_OK) return CONVC_OK;
     free(*packed);
     *packed = NULL;
@@ -214,6 +256,7 @@ static convc_status pack_weights(const conv *c, algorithm how, const convc_kerne
 static convc_status run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
     window w;
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_rows(c, how, kernels, packed);
+    if (how == WINOGRAD) return convc_winograd_run(c, kernels, packed);
     gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
     if (how == GEMM_PIXELS) job.packed_a = packed;
     else job.packed_b = packed;
@@ -223,7 +266,7 @@ static convc_status run_packed(const conv *c, algorithm how, const convc_kernels
 
 convc_status convc_run_conv(const conv *c) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
-    algorithm how = convc_choose(c, 0);
+    algorithm how = convc_choose(c, ONCE);
     void *packed;
     TRY(pack_weights(c, how, kernels, &packed));
     convc_status status = run_packed(c, how, kernels, packed);
@@ -258,8 +301,9 @@ convc_status convc_conv_forward(const convc_tensor *x, const convc_tensor *w, co
                                 const convc_conv_params *p, const convc_tensor *y) {
     void *copy;
     TRY(check_forward(x, w, bias, p, y));
-    if (x->shape[0] == 0) return CONVC_OK;
     conv c = convc_conv_of(x, w, y, p);
+    TRY(convc_check_algorithm(&c));
+    if (x->shape[0] == 0) return CONVC_OK;
     c.activation = p->activation;
     TRY(convc_contiguous(bias, &c.bias, &copy));
     convc_status status = convc_run_conv(&c);
@@ -285,6 +329,7 @@ void convc_plan_destroy(convc_plan *plan) {
 }
 
 static convc_status fill_plan(convc_plan *plan, const convc_tensor *bias) {
+    TRY(convc_check_algorithm(&plan->conv));
     if (bias) {
         int64_t item = convc_itemsize(bias->dtype);
         plan->bias = malloc((size_t)(bias->shape[0] * item));
@@ -294,7 +339,7 @@ static convc_status fill_plan(convc_plan *plan, const convc_tensor *bias) {
     }
     plan->conv.bias = plan->bias;
     plan->kernels = convc_kernels_for(plan->conv.dtype);
-    plan->algorithm = convc_choose(&plan->conv, 0);
+    plan->algorithm = convc_choose(&plan->conv, PREPARED);
     TRY(pack_weights(&plan->conv, plan->algorithm, plan->kernels, &plan->packed));
     plan->conv.w.data = NULL; /* packed now; the caller may free it */
     return CONVC_OK;

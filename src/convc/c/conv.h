@@ -19,6 +19,7 @@ typedef struct conv {
     int64_t w_group; /* elements from one group's weights to the next */
     const void *bias;
     convc_activation activation;
+    convc_algorithm wanted;
 } conv;
 
 volume convc_volume_of(const convc_tensor *t);
@@ -51,9 +52,21 @@ typedef enum algorithm {
     GEMM_PIXELS, /* implicit GEMM, pixels along the vectors: channels-first outputs */
     GEMM_CHANNELS, /* implicit GEMM, output channels along the vectors: channels-last outputs */
     DIRECT_ROWS, /* direct, pixels of a row along the vectors */
-    DIRECT_CHANNELS /* direct, channels along the vectors; depthwise only */
+    DIRECT_CHANNELS, /* direct, channels along the vectors; depthwise only */
+    WINOGRAD /* F(4x4, 3x3) */
 } algorithm;
-/* The one place where it is chosen; from shapes and strides alone. */
-algorithm convc_choose(const conv *c, int of_weights);
+/* What is computed: y from weights that were packed beforehand, y from others, or the gradient of the weights. */
+typedef enum purpose { PREPARED, ONCE, OF_WEIGHTS } purpose;
+/* The one place where an algorithm is chosen; from shapes and strides alone. */
+algorithm convc_choose(const conv *c, purpose what);
+
+/* Refuses an algorithm that the convolution has no form for. */
+convc_status convc_check_algorithm(const conv *c);
+
+/* winograd.c: may it run; elements of the transformed filters; transforming them; the rest. */
+int convc_winograd_fits(const conv *c);
+int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels);
+convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u);
+convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u);
 
 #endif

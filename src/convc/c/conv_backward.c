@@ -39,7 +39,7 @@ static int64_t phases(int64_t kernel, int64_t stride, int64_t dilation) {
 
 /* The convolution that computes one phase's part of grad_x. */
 static conv phase_conv(const conv *forward, const phase f[3]) {
-    conv c = {.dtype = forward->dtype, .groups = forward->groups, .w_group = forward->w_group};
+    conv c = {.dtype = forward->dtype, .groups = forward->groups, .w_group = forward->w_group, .wanted = forward->wanted};
     int64_t x_first = 0, w_first = 0;
     c.x = forward->y;
     c.y = forward->x;
@@ -111,8 +111,9 @@ convc_status convc_conv_backward_data(const convc_tensor *grad_y, const convc_te
     TRY(convc_check_output(grad_x, "grad_x", 3, CONVC_MAX_NDIM));
     TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));
     TRY(convc_check_disjoint(grad_x, "grad_x", w, "weight"));
-    if (grad_x->shape[0] == 0) return CONVC_OK;
     conv forward = convc_conv_of(grad_x, w, grad_y, p);
+    TRY(convc_check_algorithm(&forward));
+    if (grad_x->shape[0] == 0) return CONVC_OK;
     if (!covers_all(&forward)) TRY(convc_fill_zero(grad_x));
     return backward_data(&forward);
 }
@@ -147,10 +148,10 @@ convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_
     TRY(convc_check_output(grad_w, "grad_weight", 3, CONVC_MAX_NDIM));
     TRY(convc_check_disjoint(grad_w, "grad_weight", grad_y, "grad"));
     TRY(convc_check_disjoint(grad_w, "grad_weight", x, "x"));
-    if (x->shape[0] == 0) return convc_fill_zero(grad_w);
-
     conv c = convc_conv_of(x, grad_w, grad_y, p);
-    algorithm how = convc_choose(&c, 1);
+    TRY(convc_check_algorithm(&c));
+    if (x->shape[0] == 0) return convc_fill_zero(grad_w);
+    algorithm how = convc_choose(&c, OF_WEIGHTS);
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(&c, how);
     window w;
     int64_t channels = c.x.c / c.groups, k = c.y.c / c.groups;

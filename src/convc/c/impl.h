@@ -44,12 +44,17 @@ convc_status convc_fill_zero(const convc_tensor *t);
 /* The elements of a vector one after another: where they are, or in a copy that the caller frees. NULL stays NULL. */
 convc_status convc_contiguous(const convc_tensor *vector, const void **data, void **copy);
 
+/* Memory that may be large; free() gives it back (memory.c). */
+void *convc_allocate(size_t bytes);
+
 /* ---- threads (threads.c) ---- */
 
 typedef void (*convc_task)(const void *context, int64_t task, void *workspace);
 /* Runs tasks 0..count-1, each once, on as many threads as `flops` of work in all are worth; each thread has its own
  * `workspace` bytes, 64-byte aligned. Fails before any task runs if there is no memory. */
 convc_status convc_parallel(convc_task run, const void *context, int64_t count, double flops, size_t workspace);
+/* Memory, 64-byte aligned, that the calling thread keeps until it asks again; tasks may share it. NULL if there is none. */
+void *convc_scratch(size_t bytes);
 /* The threads that work of this size would get. */
 int convc_threads_for(double flops);
 
@@ -135,6 +140,7 @@ convc_status convc_pack_b(const gemm_job *job, void *packed);
 struct conv; /* conv.h */
 struct direct_tile;
 struct pool; /* pool.h */
+struct winograd_job; /* winograd.h */
 
 typedef struct convc_kernels {
     int mr, nr, kc, lda; /* register block, depth of a packed panel, row length of a packed A panel */
@@ -163,6 +169,12 @@ typedef struct convc_kernels {
     void (*weight_rows)(const struct conv *c, int64_t task);
     void (*weight_channels)(const struct conv *c, int64_t task);
     int lanes; /* of a vector */
+    /* winograd_tmpl.c: depth of a panel, row length of transformed inputs, most output panels of a task; and its three steps. */
+    int winograd_kc, winograd_lda, winograd_chunk;
+    size_t winograd_workspace;
+    void (*winograd_weights)(const struct winograd_job *job, int64_t task, void *u);
+    void (*winograd_inputs)(const struct winograd_job *job, int64_t task, void *workspace);
+    void (*winograd_outputs)(const struct winograd_job *job, int64_t task, void *workspace);
     /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */
     void (*col2im_plane)(const struct conv *c, const void *cols, const axis *rows, int64_t stride_l, void *plane);
     /* pool_tmpl.c: outputs begin..end in the order of pool_place; and the gradient of channels c0..c1 of image n. */

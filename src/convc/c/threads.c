@@ -110,24 +110,29 @@ int convc_threads_for(double flops) {
 #endif
 }
 
-/* ---- workspaces: each calling thread keeps one block for itself and the team that it leads ---- */
+/* ---- memory that each calling thread keeps: a workspace for itself and the team that it leads, and its scratch ---- */
 
 typedef struct block {
     size_t size;
     void *memory;
 } block;
 
+typedef struct kept {
+    block workspace, scratch;
+} kept;
+
 #if defined(_WIN32)
-static __declspec(thread) block kept;
-static block *kept_block(void) { return &kept; }
+static __declspec(thread) kept blocks;
+static kept *kept_blocks(void) { return &blocks; }
 #else
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void release(void *p) {
-    block *b = p;
-    free(b->memory);
-    free(b);
+    kept *k = p;
+    free(k->workspace.memory);
+    free(k->scratch.memory);
+    free(k);
 }
 
 static void in_child(void) {
@@ -139,27 +144,30 @@ static void set_up(void) {
     pthread_atfork(NULL, NULL, in_child);
 }
 
-static block *kept_block(void) {
+static kept *kept_blocks(void) {
     pthread_once(&once, set_up);
-    block *b = pthread_getspecific(key);
-    if (!b && (b = calloc(1, sizeof *b)) && pthread_setspecific(key, b)) {
-        free(b);
-        b = NULL;
+    kept *k = pthread_getspecific(key);
+    if (!k && (k = calloc(1, sizeof *k)) && pthread_setspecific(key, k)) {
+        free(k);
+        k = NULL;
     }
-    return b;
+    return k;
 }
 #endif
 
-static char *workspace_of(size_t bytes) {
-    block *b = kept_block();
-    if (!b) return NULL;
+static char *aligned_block(block *b, size_t bytes) {
     if (b->size < bytes) {
         free(b->memory);
-        b->memory = malloc(bytes + ALIGNMENT);
+        b->memory = convc_allocate(bytes + ALIGNMENT);
         b->size = b->memory ? bytes : 0;
         if (!b->memory) return NULL;
     }
     return (char *)(((uintptr_t)b->memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+}
+
+void *convc_scratch(size_t bytes) {
+    kept *k = kept_blocks();
+    return k ? aligned_block(&k->scratch, bytes) : NULL;
 }
 
 /* ---- running ---- */
@@ -202,7 +210,8 @@ convc_status convc_parallel(convc_task run, const void *context, int64_t count, 
     int threads = (int)min_i64(convc_threads_for(flops), count);
     team t = {.run = run, .context = context, .count = count};
     t.stride = (workspace + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    t.workspace = workspace_of(t.stride * (size_t)threads + 1);
+    kept *k = kept_blocks();
+    t.workspace = k ? aligned_block(&k->workspace, t.stride * (size_t)threads + 1) : NULL;
     if (!t.workspace) return convc_fail(CONVC_NO_MEMORY, "no memory for a workspace of %zu bytes", t.stride * (size_t)threads);
 #if defined(_OPENMP)
     if (threads > 1) {

@@ -7,6 +7,8 @@
  *   vmax_or_second(a, b)   the greater; b where they are unordered or equal, so that max(0, x) passes NaN on
  *   vlanes(lo, hi)         a mask of the lanes lo <= i < hi (bounds may lie outside 0..VL)
  *   vselect(m, a, b)       a where m, else b
+ *   vzip_low(a, b)         a[0], b[0], a[1], b[1], ...; vzip_high goes on from there
+ *   vtranspose(v)          VL vectors as the rows of a square become its columns
  *   vload_step(p, step)    p[0], p[step], ...; step is 1 or 2; reads nothing beyond the last of them */
 
 #undef VL
@@ -32,6 +34,7 @@ static inline vec vload_masked(const real *p, vmask m) { return X(maskz_loadu)(m
 static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
 static inline void vstore_masked(real *p, vec v, vmask m) { X(mask_storeu)(p, m, v); }
 static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
+static inline vec vsub(vec a, vec b) { return X(sub)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
 static inline vec vfma(vec a, vec b, vec c) { return X(fmadd)(a, b, c); }
 static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
@@ -50,11 +53,21 @@ static inline vec veven(vec a, vec b) {
     const __m512i pick = _mm512_set_epi64(15, 13, 11, 9, 6, 4, 2, 0);
     return _mm512_permutex2var_pd(a, pick, b);
 }
+static inline vec vzip_low(vec a, vec b) { return _mm512_permutex2var_pd(a, _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0), b); }
+static inline vec vzip_high(vec a, vec b) { return _mm512_permutex2var_pd(a, _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4), b); }
 #else
 static inline vmask vgt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 static inline vmask visnan(vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 static inline vec veven(vec a, vec b) {
     const __m512i pick = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_permutex2var_ps(a, pick, b);
+}
+static inline vec vzip_low(vec a, vec b) {
+    const __m512i pick = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_permutex2var_ps(a, pick, b);
+}
+static inline vec vzip_high(vec a, vec b) {
+    const __m512i pick = _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
     return _mm512_permutex2var_ps(a, pick, b);
 }
 #endif
@@ -76,6 +89,7 @@ static inline vec vset1(real x) { return X(set1)(x); }
 static inline vec vload(const real *p) { return X(loadu)(p); }
 static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
 static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
+static inline vec vsub(vec a, vec b) { return X(sub)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
 static inline vec vfma(vec a, vec b, vec c) { return X(fmadd)(a, b, c); }
 static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
@@ -95,6 +109,7 @@ static inline vec veven(vec a, vec b) {
     vec mixed = _mm256_shuffle_pd(a, b, 0xA); /* a0 b1 a2 b3 */
     return _mm256_permute4x64_pd(mixed, 0xD8);
 }
+#define HALVES(a, b, pick) _mm256_permute2f128_pd(a, b, pick)
 #else
 static inline vec vload_masked(const real *p, vmask m) { return X(maskload)(p, _mm256_castps_si256(m)); }
 static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm256_castps_si256(m), v); }
@@ -106,7 +121,11 @@ static inline vec veven(vec a, vec b) {
     vec mixed = _mm256_shuffle_ps(a, b, 0xD8); /* a0 a2 b1 b3 a4 a6 b5 b7 */
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xD8));
 }
+#define HALVES(a, b, pick) _mm256_permute2f128_ps(a, b, pick)
 #endif
+static inline vec vzip_low(vec a, vec b) { return HALVES(X(unpacklo)(a, b), X(unpackhi)(a, b), 0x20); }
+static inline vec vzip_high(vec a, vec b) { return HALVES(X(unpacklo)(a, b), X(unpackhi)(a, b), 0x31); }
+#undef HALVES
 
 #elif defined(VEC_SSE2)
 #include <emmintrin.h>
@@ -125,6 +144,7 @@ static inline vec vset1(real x) { return X(set1)(x); }
 static inline vec vload(const real *p) { return X(loadu)(p); }
 static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
 static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
+static inline vec vsub(vec a, vec b) { return X(sub)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
 static inline vec vfma(vec a, vec b, vec c) { return X(add)(X(mul)(a, b), c); }
 static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
@@ -159,6 +179,8 @@ static inline vmask vlanes(int lo, int hi) {
 }
 static inline vec veven(vec a, vec b) { return _mm_shuffle_ps(a, b, 0xD8); }
 #endif
+static inline vec vzip_low(vec a, vec b) { return X(unpacklo)(a, b); }
+static inline vec vzip_high(vec a, vec b) { return X(unpackhi)(a, b); }
 
 #elif defined(VEC_NEON)
 #include <arm_neon.h>
@@ -187,6 +209,7 @@ static inline vec vset1(real x) { return X(dupq_n)(x); }
 static inline vec vload(const real *p) { return X(ld1q)(p); }
 static inline void vstore(real *p, vec v) { X(st1q)(p, v); }
 static inline vec vadd(vec a, vec b) { return X(addq)(a, b); }
+static inline vec vsub(vec a, vec b) { return X(subq)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mulq)(a, b); }
 static inline vec vfma(vec a, vec b, vec c) { return X(fmaq)(c, a, b); }
 static inline vmask vgt(vec a, vec b) { return X(cgtq)(a, b); }
@@ -207,6 +230,8 @@ static inline vec veven(vec a, vec b) {
     for (int i = 0; i < VL; i++) lanes[i] = lanes[2 * i];
     return vload(lanes);
 }
+static inline vec vzip_low(vec a, vec b) { return X(zip1q)(a, b); }
+static inline vec vzip_high(vec a, vec b) { return X(zip2q)(a, b); }
 static inline vec vload_masked(const real *p, vmask m) {
     FN(lane) on[VL];
     real lanes[VL];
@@ -232,12 +257,15 @@ static inline vec vzero(void) { return 0; }
 static inline vec vset1(real x) { return x; }
 static inline vec vload(const real *p) { return *p; }
 static inline vec veven(vec a, vec b) { return (void)b, a; }
+static inline vec vzip_low(vec a, vec b) { return (void)b, a; }
+static inline vec vzip_high(vec a, vec b) { return (void)a, b; }
 static inline vec vload_masked(const real *p, vmask m) { return m ? *p : 0; }
 static inline void vstore(real *p, vec v) { *p = v; }
 static inline void vstore_masked(real *p, vec v, vmask m) {
     if (m) *p = v;
 }
 static inline vec vadd(vec a, vec b) { return a + b; }
+static inline vec vsub(vec a, vec b) { return a - b; }
 static inline vec vmul(vec a, vec b) { return a * b; }
 static inline vec vfma(vec a, vec b, vec c) { return a * b + c; }
 static inline vec vmax_or_second(vec a, vec b) { return a > b ? a : b; }
@@ -276,4 +304,14 @@ static inline void vstore_step(real *p, int64_t step, vec v, int n) {
     real lane[VL];
     vstore(lane, v);
     for (int i = 0; i < n; i++) p[i * step] = lane[i];
+}
+static inline ALWAYS_INLINE void vtranspose(vec *v) {
+    UNROLL for (int apart = 1; apart < VL; apart *= 2) {
+        vec old[VL];
+        EACH (i, VL) old[i] = v[i];
+        EACH (i, VL / 2) {
+            v[2 * i] = vzip_low(old[i], old[i + VL / 2]);
+            v[2 * i + 1] = vzip_high(old[i], old[i + VL / 2]);
+        }
+    }
 }

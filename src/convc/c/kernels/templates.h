@@ -3,9 +3,7 @@
 #include <string.h>
 
 #include "../pool.h"
-
-#include "../dtype.h"
-#include "../vec.h"
+#include "../winograd.h"
 
 #ifndef CONVC_TEMPLATES_ONCE
 #define CONVC_TEMPLATES_ONCE
@@ -35,11 +33,15 @@
 enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #endif
 
+#include "../dtype.h"
+#include "../vec.h"
+
 #include "pack_tmpl.c"
 #include "gemm_tmpl.c"
 #include "im2col_tmpl.c"
 #include "direct_tmpl.c"
 #include "direct_weight_tmpl.c"
+#include "winograd_tmpl.c"
 #include "pool_tmpl.c"
 #include "eltwise_tmpl.c"
 #include "reduce_tmpl.c"
@@ -67,6 +69,13 @@ static const convc_kernels FN(table) = {
     .weight_rows = FN(weight_rows),
     .weight_channels = FN(weight_channels),
     .lanes = VL,
+    .winograd_kc = WINOGRAD_KC,
+    .winograd_lda = WINOGRAD_LDA,
+    .winograd_chunk = WINOGRAD_CHUNK,
+    .winograd_workspace = WINOGRAD_WORKSPACE,
+    .winograd_weights = FN(winograd_weights),
+    .winograd_inputs = FN(winograd_inputs),
+    .winograd_outputs = FN(winograd_outputs),
     .max_pool = FN(max_pool),
     .pool_workspace = POOL_WORKSPACE,
     .max_unpool = FN(max_unpool),

@@ -1,0 +1,273 @@
+/* Winograd's convolution F(4x4, 3x3): 36 products a tile where direct sums need 144 (Lavin and Gray, "Fast Algorithms for Convolutional
+ * Neural Networks", 2016). Interpolation points 0, +-3/4, +-3/2 and infinity: exact in binary, and of all such pairs nearly the
+ * least rounding error. All transforms run with channels along the vectors; channels-first images are transposed on the way
+ * through a strip in L1. */
+
+#undef WINOGRAD_KC
+#undef WINOGRAD_LDA
+#undef WINOGRAD_CHUNK
+#undef WINOGRAD_WORKSPACE
+
+/* A row of V has an odd number of cache lines. */
+#if F64
+#define WINOGRAD_KC 64
+#define WINOGRAD_LDA 72
+#else
+#define WINOGRAD_KC 128
+#define WINOGRAD_LDA 144
+#endif
+#define WINOGRAD_CHUNK (64 / NR > 1 ? 64 / NR : 1)
+#define WINOGRAD_WORKSPACE \
+    (sizeof(real) * (WINOGRAD_POINTS * WINOGRAD_BLOCK * WINOGRAD_CHUNK * NR + WINOGRAD_IN * STRIP_COLS * VL))
+
+#ifndef STRIP_COLS
+#define STRIP_TILES 15 /* side by side at once */
+#define STRIP_COLS 64 /* their inputs, in whole vectors */
+#define POINT_A 0.75
+#define POINT_B 1.5
+#endif
+
+/* ---- the transforms of six inputs, three weights and six products along one dimension ---- */
+
+static inline ALWAYS_INLINE void FN(transform_input)(vec d[WINOGRAD_IN]) {
+    const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b;
+    vec d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3], d4 = d[4], d5 = d[5];
+    vec even_a = vfma(vset1(-b2), d2, d4), odd_a = vfma(vset1(-b2), d1, d3);
+    vec even_b = vfma(vset1(-a2), d2, d4), odd_b = vfma(vset1(-a2), d1, d3);
+    d[0] = vfma(vset1(a2 * b2), d0, vfma(vset1(-a2 - b2), d2, d4));
+    d[1] = vfma(vset1(a), odd_a, even_a);
+    d[2] = vfma(vset1(-a), odd_a, even_a);
+    d[3] = vfma(vset1(b), odd_b, even_b);
+    d[4] = vfma(vset1(-b), odd_b, even_b);
+    d[5] = vfma(vset1(a2 * b2), d1, vfma(vset1(-a2 - b2), d3, d5));
+}
+
+static inline ALWAYS_INLINE void FN(transform_weight)(const vec g[3], vec u[WINOGRAD_IN]) {
+    const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b, n_a = 1 / (2 * a2 * (a2 - b2)), n_b = 1 / (2 * b2 * (b2 - a2));
+    vec even_a = vmul(vset1(n_a), vfma(vset1(a2), g[2], g[0])), odd = g[1];
+    vec even_b = vmul(vset1(n_b), vfma(vset1(b2), g[2], g[0]));
+    u[0] = vmul(vset1(1 / (a2 * b2)), g[0]);
+    u[1] = vfma(vset1(n_a * a), odd, even_a);
+    u[2] = vfma(vset1(-n_a * a), odd, even_a);
+    u[3] = vfma(vset1(n_b * b), odd, even_b);
+    u[4] = vfma(vset1(-n_b * b), odd, even_b);
+    u[5] = g[2];
+}
+
+static inline ALWAYS_INLINE void FN(transform_output)(const vec m[WINOGRAD_IN], vec y[WINOGRAD_OUT]) {
+    const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b;
+    vec sum_a = vadd(m[1], m[2]), sum_b = vadd(m[3], m[4]), apart_a = vsub(m[1], m[2]), apart_b = vsub(m[3], m[4]);
+    y[0] = vadd(m[0], vadd(sum_a, sum_b));
+    y[1] = vfma(vset1(a), apart_a, vmul(vset1(b), apart_b));
+    y[2] = vfma(vset1(a2), sum_a, vmul(vset1(b2), sum_b));
+    y[3] = vadd(vfma(vset1(a2 * a), apart_a, vmul(vset1(b2 * b), apart_b)), m[5]);
+}
+
+/* ---- runs of tiles, and the strips that hold their inputs or outputs: (row, column, VL channels) ---- */
+
+/* Tiles side by side: `tiles` of them from tile (row, col) of output plane od of image n on. */
+typedef struct FN(run) {
+    int64_t n, od, row, col, tiles;
+} FN(run);
+
+static FN(run) FN(run_at)(const winograd_job *j, int64_t tile, int64_t end) {
+    int64_t plane = tile / j->tile_cols / j->tile_rows;
+    FN(run) run = {.n = plane / j->c->y.size[0], .od = plane % j->c->y.size[0]};
+    run.row = tile / j->tile_cols % j->tile_rows;
+    run.col = tile % j->tile_cols;
+    run.tiles = min_i64(min_i64(end - tile, j->tile_cols - run.col), STRIP_TILES);
+    return run;
+}
+
+/* Lanes i of p[i * stride], only for lo <= i < hi; the others are zero. */
+static inline vec FN(load_some)(const real *p, int64_t stride, int64_t lo, int64_t hi) {
+    if (stride == 1) return lo <= 0 && hi >= VL ? vload(p) : vload_masked(p, vlanes((int)max_i64(lo, 0), (int)min_i64(hi, VL)));
+    real lane[VL];
+    for (int i = 0; i < VL; i++) lane[i] = i >= lo && i < hi ? p[i * stride] : 0;
+    return vload(lane);
+}
+
+/* One row of a strip: `cols` pixels of `channels` channels, of which pixels lo..hi are inside the image; src is pixel 0. */
+static void FN(load_row)(const volume *x, const real *src, int64_t channels, int64_t cols, int64_t lo, int64_t hi, real *to) {
+    if (x->stride_c == 1) {
+        FN(zero_run)(to, lo * VL);
+        for (int64_t i = lo; i < hi; i++) vstore(to + i * VL, FN(load_some)(src + i * x->stride[2], 1, 0, channels));
+        FN(zero_run)(to + hi * VL, (cols - hi) * VL);
+        return;
+    }
+    for (int64_t i = 0; i < cols; i += VL) {
+        vec pixels[VL];
+        EACH (channel, VL)
+            pixels[channel] = channel < channels
+                                  ? FN(load_some)(src + channel * x->stride_c + i * x->stride[2], x->stride[2], lo - i, hi - i)
+                                  : vzero();
+        vtranspose(pixels);
+        EACH (at, VL) vstore(to + (i + at) * VL, pixels[at]);
+    }
+}
+
+/* The inputs under a run, of channels c0 .. c0 + VL of the group, at depth d of the kernel. */
+static void FN(load_strip)(const winograd_job *j, const FN(run) * run, int64_t d, int64_t c0, real *strip) {
+    const conv *c = j->c;
+    int64_t depth = run->od * c->step[0] + d * c->dilation[0] - c->pad[0];
+    int64_t top = run->row * WINOGRAD_OUT - c->pad[1], left = run->col * WINOGRAD_OUT - c->pad[2];
+    int64_t cols = run->tiles * WINOGRAD_OUT + WINOGRAD_IN - WINOGRAD_OUT;
+    int64_t lo = min_i64(max_i64(-left, 0), cols), hi = max_i64(min_i64(c->x.size[2] - left, cols), lo);
+    const real *x = (const real *)c->x.data + run->n * c->x.stride_n + (j->group * c->w.c + c0) * c->x.stride_c +
+                    depth * c->x.stride[0] + left * c->x.stride[2];
+    for (int64_t r = 0; r < WINOGRAD_IN; r++) {
+        int64_t h = top + r;
+        real *row = strip + r * STRIP_COLS * VL;
+        if (depth < 0 || depth >= c->x.size[0] || h < 0 || h >= c->x.size[1]) FN(zero_run)(row, cols * VL);
+        else FN(load_row)(&c->x, x + h * c->x.stride[1], min_i64(VL, c->w.c - c0), cols, lo, hi, row);
+    }
+}
+
+/* The outputs of a run, channels k0 .. k0 + VL of the group. */
+static void FN(store_strip)(const winograd_job *j, const FN(run) * run, int64_t k0, real *strip) {
+    const conv *c = j->c;
+    const volume *y = &c->y;
+    int64_t top = run->row * WINOGRAD_OUT, left = run->col * WINOGRAD_OUT, outs = c->y.c / c->groups;
+    int64_t rows = min_i64(WINOGRAD_OUT, y->size[1] - top), cols = min_i64(run->tiles * WINOGRAD_OUT, y->size[2] - left);
+    int channels = (int)min_i64(VL, outs - k0);
+    real *to = (real *)y->data + run->n * y->stride_n + (j->group * outs + k0) * y->stride_c + run->od * y->stride[0] +
+               top * y->stride[1] + left * y->stride[2];
+    for (int64_t r = 0; r < rows; r++, to += y->stride[1], strip += STRIP_COLS * VL) {
+        if (y->stride_c == 1) {
+            for (int64_t i = 0; i < cols; i++) vstore_step(to + i * y->stride[2], 1, vload(strip + i * VL), channels);
+            continue;
+        }
+        for (int64_t i = 0; i < cols; i += VL) {
+            vec pixels[VL];
+            EACH (at, VL) pixels[at] = vload(strip + (i + at) * VL);
+            vtranspose(pixels);
+            EACH (channel, VL)
+                if (channel < channels)
+                    vstore_step(to + channel * y->stride_c + i * y->stride[2], y->stride[2], pixels[channel],
+                                (int)min_i64(VL, cols - i));
+        }
+    }
+}
+
+/* ---- the three steps ---- */
+
+/* Task (panel, plane of the kernel, vector of channels) of a group's filters: to u (panel, point, depth, NR). */
+static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *u) {
+    const conv *c = j->c;
+    int64_t c0 = task % j->vectors * VL, d = task / j->vectors % c->w.size[0], panel = task / j->vectors / c->w.size[0];
+    int64_t outs = c->y.c / c->groups, end = min_i64(c0 + VL, d + 1 < c->w.size[0] ? c0 + VL : c->w.c);
+    for (int64_t channel = c0; channel < end; channel++)
+        for (int64_t k0 = panel * NR; k0 < (panel + 1) * NR; k0 += VL) {
+            const real *w = (const real *)c->w.data + j->group * c->w_group + k0 * c->w.stride_n + channel * c->w.stride_c +
+                            d * c->w.stride[0];
+            real *to = (real *)u + (panel * WINOGRAD_POINTS * j->depth + d * j->vectors * VL + channel) * NR + k0 - panel * NR;
+            int64_t lanes = channel < c->w.c ? outs - k0 : 0;
+            vec mid[3][WINOGRAD_IN];
+            for (int s = 0; s < 3; s++) {
+                vec g[3];
+                EACH (r, 3) g[r] = FN(load_some)(w + r * c->w.stride[1] + s * c->w.stride[2], c->w.stride_n, 0, lanes);
+                FN(transform_weight)(g, mid[s]);
+            }
+            for (int i = 0; i < WINOGRAD_IN; i++) {
+                vec row[3] = {mid[0][i], mid[1][i], mid[2][i]}, out[WINOGRAD_IN];
+                FN(transform_weight)(row, out);
+                EACH (p, WINOGRAD_IN) vstore(to + (i * WINOGRAD_IN + p) * j->depth * NR, out[p]);
+            }
+        }
+}
+
+/* Where the rows of point p and block kb of the depth begin in V. */
+static inline real *FN(v_rows)(const winograd_job *j, int64_t p, int64_t kb) {
+    return (real *)j->v + (p * ceil_div(j->depth, WINOGRAD_KC) + kb) * j->count * WINOGRAD_LDA;
+}
+
+/* Task (part of the tiles, plane of the kernel, vector of channels) of V. */
+static void FN(winograd_inputs)(const winograd_job *j, int64_t task, void *workspace) {
+    real *strip = workspace;
+    int64_t vectors = j->vectors * j->c->w.size[0], at = task % vectors * VL, part = task / vectors;
+    int64_t end = split_point(j->count, j->parts, part + 1), point_step = FN(v_rows)(j, 1, 0) - FN(v_rows)(j, 0, 0);
+    FN(run) run;
+    for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
+        run = FN(run_at)(j, j->first + tile, j->first + end);
+        FN(load_strip)(j, &run, task % vectors / j->vectors, task % j->vectors * VL, strip);
+        for (int64_t i = 0; i < run.tiles * WINOGRAD_OUT + WINOGRAD_IN - WINOGRAD_OUT; i++) { /* columns that tiles share, once */
+            vec d[WINOGRAD_IN];
+            EACH (r, WINOGRAD_IN) d[r] = vload(strip + (r * STRIP_COLS + i) * VL);
+            FN(transform_input)(d);
+            EACH (r, WINOGRAD_IN) vstore(strip + (r * STRIP_COLS + i) * VL, d[r]);
+        }
+        for (int64_t i = 0; i < run.tiles; i++) {
+            real *to = FN(v_rows)(j, 0, at / WINOGRAD_KC) + (tile + i) * WINOGRAD_LDA + at % WINOGRAD_KC;
+            for (int r = 0; r < WINOGRAD_IN; r++) {
+                vec d[WINOGRAD_IN];
+                EACH (s, WINOGRAD_IN) d[s] = vload(strip + (r * STRIP_COLS + i * WINOGRAD_OUT + s) * VL);
+                FN(transform_input)(d);
+                EACH (s, WINOGRAD_IN) vstore(to + (r * WINOGRAD_IN + s) * point_step, d[s]);
+            }
+        }
+    }
+}
+
+static void FN(tile_of_points)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc,
+                               const FN(tail) * tail) {
+    TILE_HEIGHTS(NV, WINOGRAD_LDA)
+}
+
+/* m (point, tile, output channel) for tiles t0..t1 of the round and panels k0..k1. */
+static void FN(multiply_points)(const winograd_job *j, int64_t t0, int64_t t1, int64_t k0, int64_t k1, real *m) {
+    int64_t blocks = ceil_div(j->depth, WINOGRAD_KC), heights = ceil_div(t1 - t0, MR), ld = (k1 - k0) * NR;
+    for (int64_t p = 0; p < WINOGRAD_POINTS; p++, m += (t1 - t0) * ld)
+        for (int64_t kb = 0; kb < blocks; kb++) {
+            const FN(tail) tail = {.accumulate = kb > 0};
+            int64_t from = kb * WINOGRAD_KC, kc = min_i64(j->depth - from, WINOGRAD_KC);
+            const real *v = FN(v_rows)(j, p, kb) + t0 * WINOGRAD_LDA;
+            for (int64_t panel = k0; panel < k1; panel++) {
+                const real *u = (const real *)j->u + ((panel * WINOGRAD_POINTS + p) * j->depth + from) * NR;
+                for (int64_t i = 0, row = 0, next; i < heights; i++, row = next) {
+                    next = split_point(t1 - t0, heights, i + 1);
+                    FN(tile_of_points)(next - row, kc, v + row * WINOGRAD_LDA, u, m + row * ld + (panel - k0) * NR, ld, &tail);
+                }
+            }
+        }
+}
+
+/* Four rows of a strip from the products of one tile. */
+static inline ALWAYS_INLINE void FN(tile_of_outputs)(const real *m, int64_t point_step, vec bias, int relu, real *strip) {
+    vec mid[WINOGRAD_IN][WINOGRAD_OUT];
+    for (int s = 0; s < WINOGRAD_IN; s++) {
+        vec column[WINOGRAD_IN];
+        EACH (r, WINOGRAD_IN) column[r] = vload(m + (r * WINOGRAD_IN + s) * point_step);
+        FN(transform_output)(column, mid[s]);
+    }
+    for (int r = 0; r < WINOGRAD_OUT; r++) {
+        vec row[WINOGRAD_IN], y[WINOGRAD_OUT];
+        EACH (s, WINOGRAD_IN) row[s] = mid[s][r];
+        FN(transform_output)(row, y);
+        EACH (s, WINOGRAD_OUT) {
+            y[s] = vadd(y[s], bias);
+            vstore(strip + (r * STRIP_COLS + s) * VL, relu ? vmax_or_second(vzero(), y[s]) : y[s]);
+        }
+    }
+}
+
+/* Task (block of tiles, chunk of panels) of y. */
+static void FN(winograd_outputs)(const winograd_job *j, int64_t task, void *workspace) {
+    const conv *c = j->c;
+    int64_t block = task / j->chunks, chunk = task % j->chunks, outs = c->y.c / c->groups;
+    int64_t t0 = split_point(j->count, j->blocks, block), t1 = split_point(j->count, j->blocks, block + 1);
+    int64_t k0 = split_point(j->panels, j->chunks, chunk), k1 = split_point(j->panels, j->chunks, chunk + 1);
+    real *strip = workspace, *m = strip + WINOGRAD_IN * STRIP_COLS * VL;
+    int64_t ld = (k1 - k0) * NR;
+    FN(multiply_points)(j, t0, t1, k0, k1, m);
+    FN(run) run;
+    for (int64_t tile = t0; tile < t1; tile += run.tiles) {
+        run = FN(run_at)(j, j->first + tile, j->first + t1);
+        for (int64_t k = k0 * NR; k < min_i64(k1 * NR, outs); k += VL) {
+            vec bias = c->bias ? FN(load_some)((const real *)c->bias + j->group * outs + k, 1, 0, outs - k) : vzero();
+            for (int64_t i = 0; i < run.tiles; i++)
+                FN(tile_of_outputs)(m + (tile - t0 + i) * ld + k - k0 * NR, (t1 - t0) * ld, bias, c->activation == CONVC_RELU,
+                                    strip + i * WINOGRAD_OUT * VL);
+            FN(store_strip)(j, &run, k, strip);
+        }
+    }
+}

@@ -1,0 +1,105 @@
+/* Winograd's convolution: where it may run, what it costs, and its rounds of transforming and multiplying. */
+#include "winograd.h"
+
+#define ROUND_BYTES \
+    (5 << 19) /* of transformed images for each thread: they should stay in the caches until they are multiplied */
+#define ROUND_THREADS 4 /* that it grows with */
+#define PART_TILES 30 /* tiles that one task transforms */
+#define TRANSFORM_FLOPS 8.0 /* what an element transformed costs, in flops of multiplication */
+
+int convc_winograd_fits(const conv *c) {
+    const double most = 1e15; /* elements of transformed filters: a broadcast view can claim to be larger than any memory */
+    if ((double)c->w.c * (double)c->w.size[0] * (double)c->y.c > most) return 0;
+    for (int i = 1; i < 3; i++)
+        if (c->w.size[i] != 3 || c->step[i] != 1 || c->dilation[i] != 1) return 0;
+    return 1;
+}
+
+static winograd_job job_of(const conv *c, const convc_kernels *kernels) {
+    winograd_job j = {.c = c};
+    j.tile_rows = ceil_div(c->y.size[1], WINOGRAD_OUT);
+    j.tile_cols = ceil_div(c->y.size[2], WINOGRAD_OUT);
+    j.vectors = ceil_div(c->w.c, kernels->lanes);
+    j.depth = (c->w.size[0] - 1) * j.vectors * kernels->lanes + c->w.c;
+    j.panels = ceil_div(c->y.c / c->groups, kernels->nr);
+    return j;
+}
+
+static int64_t group_size(const winograd_job *j, const convc_kernels *kernels) {
+    return j->panels * WINOGRAD_POINTS * j->depth * kernels->nr;
+}
+
+/* ---- filters ---- */
+
+int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels) {
+    winograd_job j = job_of(c, kernels);
+    return c->groups * group_size(&j, kernels);
+}
+
+typedef struct filters {
+    winograd_job job;
+    const convc_kernels *kernels;
+    void *u;
+    int64_t tasks; /* of a group */
+} filters;
+
+static void weight_task(const void *context, int64_t task, void *workspace) {
+    const filters *f = context;
+    winograd_job j = f->job;
+    (void)workspace;
+    j.group = task / f->tasks;
+    f->kernels->winograd_weights(&j, task % f->tasks,
+                                 (char *)f->u + j.group * group_size(&j, f->kernels) * convc_itemsize(j.c->dtype));
+}
+
+convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u) {
+    filters f = {.job = job_of(c, kernels), .kernels = kernels, .u = u};
+    f.tasks = f.job.panels * c->w.size[0] * f.job.vectors;
+    return convc_parallel(weight_task, &f, c->groups * f.tasks, TRANSFORM_FLOPS * (double)convc_winograd_size(c, kernels), 0);
+}
+
+/* ---- images ---- */
+
+typedef struct round {
+    const winograd_job *job;
+    void (*run)(const winograd_job *job, int64_t task, void *workspace);
+} round;
+
+static void round_task(const void *context, int64_t task, void *workspace) {
+    const round *r = context;
+    r->run(r->job, task, workspace);
+}
+
+static convc_status run_round(winograd_job *j, const convc_kernels *kernels) {
+    const conv *c = j->c;
+    int64_t vectors = j->vectors * c->w.size[0], outs = c->y.c / c->groups;
+    double elements = (double)j->count * WINOGRAD_POINTS, flops = 2 * elements * (double)j->depth * (double)outs;
+    round inputs = {j, kernels->winograd_inputs}, outputs = {j, kernels->winograd_outputs};
+    j->parts = ceil_div(j->count, PART_TILES);
+    TRY(convc_parallel(round_task, &inputs, j->parts * vectors, TRANSFORM_FLOPS * elements * (double)j->depth,
+                       kernels->winograd_workspace));
+    j->blocks = ceil_div(j->count, WINOGRAD_BLOCK);
+    j->chunks = ceil_div(j->panels, kernels->winograd_chunk);
+    /* No sum depends on how the panels are shared out. */
+    if (j->blocks * j->chunks < 2 * convc_threads_for(flops)) j->chunks = j->panels;
+    return convc_parallel(round_task, &outputs, j->blocks * j->chunks, flops, kernels->winograd_workspace);
+}
+
+convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u) {
+    winograd_job j = job_of(c, kernels);
+    int64_t item = convc_itemsize(c->dtype), tiles = c->y.n * c->y.size[0] * j.tile_rows * j.tile_cols;
+    int64_t tile_bytes = WINOGRAD_POINTS * ceil_div(j.depth, kernels->winograd_kc) * kernels->winograd_lda * item;
+    int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
+    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile_bytes));
+    j.v = convc_scratch((size_t)(ceil_div(tiles, rounds) * tile_bytes));
+    if (!j.v) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
+    for (; j.group < c->groups; j.group++) {
+        j.u = (const char *)u + j.group * group_size(&j, kernels) * item;
+        for (int64_t i = 0; i < rounds; i++) {
+            j.first = split_point(tiles, rounds, i);
+            j.count = split_point(tiles, rounds, i + 1) - j.first;
+            TRY(run_round(&j, kernels));
+        }
+    }
+    return CONVC_OK;
+}

@@ -1,0 +1,27 @@
+/* Winograd's convolution F(4x4, 3x3): what winograd.c prepares and kernels/winograd_tmpl.c works through. */
+#ifndef CONVC_WINOGRAD_H
+#define CONVC_WINOGRAD_H
+
+#include "conv.h"
+
+#define WINOGRAD_OUT 4 /* outputs of a tile, along h and w */
+#define WINOGRAD_IN 6 /* its inputs; as many points are evaluated */
+#define WINOGRAD_POINTS (WINOGRAD_IN * WINOGRAD_IN)
+#define WINOGRAD_BLOCK 56 /* tiles of a task, at most */
+
+/* For each of 36 points, M (tiles, k) = V (tiles, depth) @ U (depth, k): transformed images, transformed filters. A round transforms
+ * as many tiles as fit in the caches, then multiplies them and transforms the products back. */
+typedef struct winograd_job {
+    const conv *c;
+    int64_t tile_rows, tile_cols; /* of an image */
+    int64_t vectors; /* of channels in a group, the last one perhaps not full */
+    int64_t depth; /* planes of the kernel x channels, rounded up to whole vectors in all planes but the last */
+    int64_t panels; /* of output channels in a group */
+    int64_t group;
+    int64_t first, count; /* the tiles of this round */
+    int64_t parts, blocks, chunks; /* tasks: parts x depth vectors to transform, blocks x chunks of panels to multiply */
+    void *v; /* (point, block of depth, tile, row of winograd_lda) */
+    const void *u; /* of the group: (panel, point, depth, nr) */
+} winograd_job;
+
+#endif

@@ -1,0 +1,186 @@
+"""Winograd's convolution: within its bounds everywhere, chosen and refused where it should be."""
+
+import threading
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import LAST, VIEWS, channels_first, channels_last, dtypes, isas
+
+import convc
+
+BOUND = {np.float32: 1e-5, np.float64: 1e-13}
+LAYOUTS = {2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
+
+
+@st.composite
+def problems(draw):
+    """3 x 3 over images of all sizes, also as the last two axes of volumes."""
+    spatial, groups = draw(st.sampled_from([2, 2, 2, 3])), draw(st.sampled_from([1, 1, 2, 3]))
+    dtype, rng = draw(dtypes), np.random.default_rng(draw(st.integers(0, 99)))
+    ins, outs = draw(st.sampled_from([1, 3, 8, 16, 31, 150])), draw(st.sampled_from([1, 5, 16, 33, 70]))
+    padding = [(draw(st.integers(0, 3)), draw(st.integers(0, 3))) for _ in range(2)]
+    size = [draw(st.integers(max(1, 3 - sum(pad)), 70 if i else 20)) for i, pad in enumerate(padding)]
+    kernel, stride, dilation = [3, 3], [1, 1], [1, 1]
+    if spatial == 3:
+        kernel.insert(0, draw(st.integers(1, 3)))
+        stride.insert(0, draw(st.integers(1, 2)))
+        dilation.insert(0, draw(st.integers(1, 2)))
+        padding.insert(0, (draw(st.integers(0, 1)), 0))
+        size.insert(0, draw(st.integers((kernel[0] - 1) * dilation[0] + 1, 6)))
+        size[1] = max(size[1] // 3, 3)
+    return {
+        "x": rng.standard_normal((draw(st.integers(1, 3)), groups * ins, *size)).astype(dtype),
+        "weight": rng.standard_normal((groups * outs, ins, *kernel)).astype(dtype),
+        "bias": rng.standard_normal(groups * outs).astype(dtype),
+        "window": (tuple(stride), tuple(padding), tuple(dilation), groups),
+        "layout": LAYOUTS[spatial][draw(st.integers(0, 1))],
+        "view": draw(st.sampled_from(VIEWS)),
+        "isa": draw(isas),
+    }
+
+
+def laid_out(problem, a):
+    return problem["view"](channels_last(a) if problem["layout"] in LAST else a)
+
+
+def first(problem, a):
+    return channels_first(a) if problem["layout"] in LAST else a
+
+
+def options(problem):
+    stride, padding, dilation, groups = problem["window"]
+    form = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return {**form, "layout": problem["layout"], "algorithm": "winograd"}
+
+
+def check(problem, result, expected, size):
+    """The error is bounded by what the products amount to, for the result itself may cancel to nothing."""
+    assert result.dtype == problem["x"].dtype
+    assert result.shape == expected.shape
+    assert np.abs(result - expected).max() <= BOUND[result.dtype.type] * size.max()
+
+
+@given(problems())
+def test_forward(problem):
+    convc.set_isa(problem["isa"])
+    x, weight, bias, window = (problem[name] for name in ("x", "weight", "bias", "window"))
+    function = convc.conv2d if x.ndim == 4 else convc.conv3d
+    expected = reference.relu(reference.conv(x, weight, bias, *window))
+    size = reference.conv(abs(x), abs(weight), abs(bias), *window)
+    out = laid_out(problem, np.full(expected.shape, np.nan, x.dtype))
+    arguments = laid_out(problem, x), problem["view"](weight), bias
+    assert function(*arguments, **options(problem), activation="relu", out=out) is out
+    check(problem, first(problem, out), expected, size)
+    if out.base is not None and problem["view"].__name__ in {"spread", "inner"}:
+        assert np.isnan(out.base).sum() == out.base.size - out.size, "written beyond the view"
+    plan = convc.prepare(*arguments[1:], arguments[0].shape, **options(problem), activation="relu")
+    np.testing.assert_array_equal(plan(arguments[0]), out)
+
+
+@given(problems())
+def test_gradient_of_the_data(problem):
+    convc.set_isa(problem["isa"])
+    x, weight, window = (problem[name] for name in ("x", "weight", "window"))
+    if x.ndim == 5 and window[0][0] != 1:
+        return  # phases of the depth have kernels of their own; tested with the others
+    function = convc.conv2d_backward if x.ndim == 4 else convc.conv3d_backward
+    grad = np.random.default_rng(5).standard_normal(reference.conv(x, weight, None, *window).shape).astype(x.dtype)
+    expected, _, _ = reference.conv_backward(grad, x, weight, *window)
+    size, _, _ = reference.conv_backward(abs(grad), abs(x), abs(weight), *window)
+    arguments = laid_out(problem, grad), laid_out(problem, x), problem["view"](weight)
+    result, _, _ = function(*arguments, **options(problem), needs=("x",))
+    check(problem, first(problem, result), expected, size)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(("channels", "size"), [(64, 56), (128, 28), (256, 14), (512, 7)])
+def test_documented_bound_on_layers_of_networks(channels, size, layout, dtype):
+    rng = np.random.default_rng(channels)
+    x = rng.standard_normal((1, channels, size, size)).astype(dtype)
+    weight = (rng.standard_normal((40, channels, 3, 3)) / np.sqrt(9 * channels)).astype(dtype)
+    columns = reference.im2col(x.astype(np.float64), (3, 3), (1, 1), [(1, 1), (1, 1)], (1, 1))
+    expected = (weight.reshape(40, -1).astype(np.float64) @ columns).reshape(1, 40, size, size)
+    moved = x if layout == "NCHW" else np.ascontiguousarray(channels_last(x))
+    y = convc.conv2d(moved, weight, padding=1, layout=layout, algorithm="winograd")
+    y = y if layout == "NCHW" else channels_first(y)
+    assert np.abs(y - expected).max() <= BOUND[dtype] * np.abs(expected).max()
+
+
+LARGE = np.ones((1, 64, 32, 32), np.float32), np.ones((64, 64, 3, 3), np.float32)
+
+
+def exact(y):
+    """Sums of ones have no rounding errors, unless they are computed as Winograd does."""
+    return bool((y == 64 * 9).all())
+
+
+def test_auto_chooses_it_and_the_others_do_not():
+    assert not exact(convc.conv2d(*LARGE))
+    assert not exact(convc.prepare(LARGE[1], None, LARGE[0].shape)(LARGE[0]))
+    for algorithm in ("direct", "gemm"):
+        assert exact(convc.conv2d(*LARGE, algorithm=algorithm))
+        assert exact(convc.prepare(LARGE[1], None, LARGE[0].shape, algorithm=algorithm)(LARGE[0]))
+
+
+def test_auto_leaves_small_work_alone():
+    x, weight = LARGE[0][:, :4], LARGE[1][:, :4]
+    np.testing.assert_array_equal(convc.conv2d(x, weight), convc.conv2d(x, weight, algorithm="direct"))
+
+
+def test_precision_turns_it_off():
+    grad = np.ones((1, 64, 30, 30), np.float32)
+    inside = np.s_[:, :, 2:-2, 2:-2]
+
+    def grad_x():
+        return convc.conv2d_backward(grad, *LARGE, needs=("x",))[0][inside]
+
+    precision = convc.precision("exact")
+    with precision:
+        plan = convc.prepare(LARGE[1], None, LARGE[0].shape)
+        with precision:
+            assert exact(convc.conv2d(*LARGE))
+        assert exact(convc.conv2d(*LARGE))
+        assert exact(grad_x())
+        elsewhere = []
+        thread = threading.Thread(target=lambda: elsewhere.append(exact(convc.conv2d(*LARGE))))
+        thread.start()
+        thread.join()
+        assert not exact(convc.conv2d(*LARGE, algorithm="winograd"))
+    assert exact(plan(LARGE[0])), "a plan keeps what it was prepared for"
+    assert not exact(convc.conv2d(*LARGE))
+    assert not exact(grad_x())
+    assert len(elsewhere) == 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "options", "text"),
+    [
+        ((5, 3), {}, "kernel 5 x 3"),
+        ((3, 3), {"stride": (1, 2)}, "stride 1 x 2"),
+        ((3, 3), {"dilation": 2}, "dilation 2 x 2"),
+    ],
+)
+def test_refused(kernel, options, text):
+    x, weight = np.ones((1, 2, 9, 9)), np.ones((3, 2, *kernel))
+    with pytest.raises(ValueError, match=f"algorithm 'winograd' needs a 3 x 3 kernel.*{text}"):
+        convc.conv2d(x, weight, algorithm="winograd", **options)
+    with pytest.raises(ValueError, match="algorithm 'winograd'"):
+        convc.prepare(weight, None, x.shape, algorithm="winograd", **options)
+    with pytest.raises(ValueError, match="algorithm 'winograd'"):
+        convc.conv2d_backward(convc.conv2d(x, weight, **options), x, weight, algorithm="winograd", **options)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_stays_in_its_tiles(value):
+    x, weight = (np.ones(a.shape, np.float32) for a in LARGE)
+    x[0, 5, 13, 17] = value
+    y = convc.conv2d(x, weight, padding=1, algorithm="winograd")
+    touched = ~np.isfinite(y[0]).all(0)
+    assert touched[12:15, 16:19].all(), "every output that reads it"
+    tiles = np.zeros((32, 32), bool)
+    tiles[12:16, 16:20] = True
+    assert not (touched & ~tiles).any()
