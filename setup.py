@@ -97,7 +97,8 @@ def library(name: str, sources: list[str], flags: list[str]) -> tuple[str, dict]
 
 
 ISAS = ISA_FLAGS.get(machine(), {"scalar": []})
-LIBRARIES = [library(f"convc_{isa}", [f"{CORE}/kernels/isa_{isa}.c"], flags) for isa, flags in ISAS.items()]
+# The longest first, so that they are built side by side.
+LIBRARIES = [library(f"convc_{isa}", [f"{CORE}/kernels/isa_{isa}.c"], flags) for isa, flags in reversed(ISAS.items())]
 LIBRARIES.append(library("convc_base", sorted(glob(f"{CORE}/*.c")), OPENMP_COMPILE))
 
 

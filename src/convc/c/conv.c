@@ -208,13 +208,14 @@ static void row_task(const void *context, int64_t task, void *workspace) {
            workspace);
 }
 
-#define ROW_TASKS 64 /* that a direct convolution is shared out in, if it has so many rows */
+#define ROW_TASKS 64 /* that a direct convolution is shared out in, */
+#define TASK_ROWS 4 /* if it has so many rows for each */
 
 static convc_status run_rows(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
     row_job j = {.c = c, .packed = packed, .run = how == DIRECT_ROWS ? kernels->direct_rows : kernels->depthwise_rows};
     int64_t taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
     int64_t planes = c->y.n * c->y.size[0] * (how == DIRECT_ROWS ? c->groups : 1);
-    j.parts = min_i64(c->y.size[1], ceil_div(ROW_TASKS, planes));
+    j.parts = min_i64(ceil_div(c->y.size[1], TASK_ROWS), ceil_div(ROW_TASKS, planes));
     double flops = 2.0 * (double)(c->y.n * c->y.c * taps) * (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
     size_t workspace = 0;
     if (how == DIRECT_ROWS) {

@@ -10,16 +10,6 @@
 #define DIRECT_NV 2
 #endif
 
-/* Taps first..last of dimension i meet the image at output position o. */
-static inline void FN(tap_range)(const conv *c, int i, int64_t o, int64_t *first, int64_t *last) {
-    int64_t shift = c->pad[i] - o * c->step[i];
-    *first = 0;
-    *last = c->w.size[i];
-    if (shift <= 0 && shift + c->x.size[i] > (c->w.size[i] - 1) * c->dilation[i]) return;
-    if (shift > 0) *first = ceil_div(shift, c->dilation[i]);
-    *last = shift + c->x.size[i] <= 0 ? 0 : min_i64(c->w.size[i], ceil_div(shift + c->x.size[i], c->dilation[i]));
-}
-
 /* ---- vectors along w, the step is 1 or 2: input rows are copied to L1 with their padding, so that no tap needs a mask ---- */
 
 /* A tile of outputs, rows x cols from (oh, ow) on, and its input: (c, kd, in_rows, line). */
@@ -118,6 +108,10 @@ static void FN(direct_tile)(const FN(tile_at) * t, const real *packed, int64_t g
 static void FN(direct_rows)(const conv *c, const direct_tile *tile, const void *packed, int64_t plane, int64_t oh0, int64_t oh1,
                             void *workspace) {
     int64_t od = plane % c->y.size[0], group = plane / c->y.size[0] % c->groups, n = plane / c->y.size[0] / c->groups;
+    if (FN(is_rolling)(c)) {
+        FN(roll_plane)(c, packed, n, group, od, oh0, oh1);
+        return;
+    }
     FN(tile_at) t = {.c = c, .tile = tile, .od = od, .in = workspace};
     t.x = (const real *)c->x.data + n * c->x.stride_n + group * c->w.c * c->x.stride_c +
           (od * c->step[0] - c->pad[0]) * c->x.stride[0];
@@ -128,57 +122,6 @@ static void FN(direct_rows)(const conv *c, const direct_tile *tile, const void *
             t.cols = min_i64(tile->cols, c->y.size[2] - t.ow);
             FN(direct_tile)(&t, packed, group);
         }
-}
-
-/* ---- depthwise with vectors along the channels: x and y are contiguous there; packed weights are (taps, channels) ---- */
-
-static inline ALWAYS_INLINE void FN(pixel)(const conv *c, const real *w, const real *x, real *y, const int64_t first[3],
-                                           const int64_t last[3], int64_t channel, const int nv, vmask tail) {
-    vec acc[DIRECT_NV];
-    EACH (v, nv) acc[v] = vzero();
-    for (int64_t d = first[0]; d < last[0]; d++)
-        for (int64_t r = first[1]; r < last[1]; r++)
-            for (int64_t s = first[2]; s < last[2]; s++) {
-                const real *ws = w + ((d * c->w.size[1] + r) * c->w.size[2] + s) * c->groups + channel;
-                const real *xs = x + d * c->dilation[0] * c->x.stride[0] + r * c->dilation[1] * c->x.stride[1] +
-                                 s * c->dilation[2] * c->x.stride[2] + channel;
-                if (nv == 1) acc[0] = vfma(vload_masked(ws, tail), vload_masked(xs, tail), acc[0]);
-                else
-                    EACH (v, nv) acc[v] = vfma(vload(ws + v * VL), vload(xs + v * VL), acc[v]);
-            }
-    const real *bias = c->bias ? (const real *)c->bias + channel : NULL;
-    EACH (v, nv) {
-        if (bias) acc[v] = vadd(acc[v], nv == 1 ? vload_masked(bias, tail) : vload(bias + v * VL));
-        if (c->activation == CONVC_RELU) acc[v] = vmax_or_second(vzero(), acc[v]);
-        if (nv == 1) vstore_masked(y + channel, acc[v], tail);
-        else vstore(y + channel + v * VL, acc[v]);
-    }
-}
-
-static void FN(depthwise_row)(const conv *c, const void *packed, int64_t n, int64_t od, int64_t oh) {
-    int64_t first[3], last[3];
-    FN(tap_range)(c, 0, od, &first[0], &last[0]);
-    FN(tap_range)(c, 1, oh, &first[1], &last[1]);
-    for (int64_t ow = 0; ow < c->y.size[2]; ow++) {
-        const real *x = (const real *)c->x.data + n * c->x.stride_n + (od * c->step[0] - c->pad[0]) * c->x.stride[0] +
-                        (oh * c->step[1] - c->pad[1]) * c->x.stride[1] + (ow * c->step[2] - c->pad[2]) * c->x.stride[2];
-        real *y = (real *)c->y.data + n * c->y.stride_n + od * c->y.stride[0] + oh * c->y.stride[1] + ow * c->y.stride[2];
-        int64_t channel = 0;
-        FN(tap_range)(c, 2, ow, &first[2], &last[2]);
-        if (DIRECT_NV > 1)
-            for (; channel + DIRECT_NV * VL <= c->groups; channel += DIRECT_NV * VL)
-                FN(pixel)(c, packed, x, y, first, last, channel, DIRECT_NV, vlanes(0, VL));
-        for (; channel < c->groups; channel += VL)
-            FN(pixel)(c, packed, x, y, first, last, channel, 1, vlanes(0, (int)min_i64(VL, c->groups - channel)));
-    }
-}
-
-/* Rows oh0..oh1 of plane (n, od), all channels. */
-static void FN(depthwise_rows)(const conv *c, const direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
-                               int64_t oh1, void *workspace) {
-    (void)tile;
-    (void)workspace;
-    for (int64_t oh = oh0; oh < oh1; oh++) FN(depthwise_row)(c, packed, plane / c->y.size[0], plane % c->y.size[0], oh);
 }
 
 /* ---- weights: (k, c, kd, r, s) in a row, or for depthwise_row the transpose ---- */

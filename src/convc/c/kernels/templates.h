@@ -27,6 +27,14 @@
 #define PREFETCH_READ(p) ((void)(p))
 #endif
 #define CACHE_LINE 64
+/* Keeps a vector in its register, where GCC would rather load it again for each use. */
+#if defined(__GNUC__) && !defined(__clang__) && (defined(__x86_64__) || defined(__i386__)) && defined(VEC_AVX512)
+#define KEEP(v) __asm__("" : "+v"(v))
+#elif defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && (defined(VEC_AVX2) || defined(VEC_SSE2))
+#define KEEP(v) __asm__("" : "+x"(v))
+#else
+#define KEEP(v) ((void)(v))
+#endif
 /* A loop over registers. */
 #define EACH(i, n) UNROLL for (int i = 0; i < (n); i++)
 /* How pack_tmpl.c fills one vector of a packed row. */
@@ -39,6 +47,7 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "pack_tmpl.c"
 #include "gemm_tmpl.c"
 #include "im2col_tmpl.c"
+#include "depthwise_tmpl.c"
 #include "direct_tmpl.c"
 #include "direct_weight_tmpl.c"
 #include "winograd_tmpl.c"
