@@ -48,7 +48,7 @@ typedef enum convc_algorithm {
     CONVC_AUTO = 0,
     CONVC_DIRECT = 1, /* sums of products, computed in the fastest way */
     CONVC_GEMM = 2, /* sums of products, always as an implicit matrix product */
-    CONVC_WINOGRAD = 3 /* F(4x4, 3x3); refused unless the kernel's last two axes are 3 x 3 with stride and dilation 1 */
+    CONVC_WINOGRAD = 3 /* F(4x4, 3x3); refused unless the kernel's last two axes are 3 x 3 with stride 1 */
 } convc_algorithm;
 
 typedef struct convc_conv_params {

@@ -113,13 +113,13 @@ static int channels_are_contiguous(const conv *c) { return c->x.stride_c == 1 &&
 /* What Winograd's algorithm and a matrix product cost, in multiply-adds of the matrix product; from measurements. */
 static int winograd_pays(const conv *c, purpose what) {
     const double cache = 8e6; /* bytes of weights that the last level will hold */
-    double planes = (double)(c->y.n * c->y.size[0]), depth = (double)(c->w.c * c->w.size[0]);
+    double depth = (double)(c->w.c * c->w.size[0]), tiles = (double)convc_winograd_tiles(c);
     double outs = (double)c->y.c / (double)c->groups, weights = (double)c->groups * outs * depth;
-    double pixels = planes * (double)(c->y.size[1] * c->y.size[2]);
-    double tiles = planes * (double)(ceil_div(c->y.size[1], 4) * ceil_div(c->y.size[2], 4));
+    double pixels = (double)(c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2]);
     /* A weight read costs as much as 2 multiply-adds, or 12 from memory; one packed or transformed now costs more. */
     double bytes = weights * (double)convc_itemsize(c->dtype);
     double gemm_weight = 9 * bytes > cache ? 12 : 2, winograd_weight = 36 * bytes > cache ? 12 : 2;
+    if (what == OF_WEIGHTS) winograd_weight += 4; /* sums are transformed back, and stored in their order */
     if (what == ONCE) {
         gemm_weight += 5;
         winograd_weight += 36 * bytes > cache ? 60 : 14; /* fresh pages of that size are expensive, too */
@@ -140,13 +140,13 @@ algorithm convc_choose(const conv *c, purpose what) {
     if (c->wanted != CONVC_GEMM) {
         /* A register block of GEMM has 14 rows on AVX-512: four channels leave most of it idle, eight make it worth the packing.
          * Above 64 channels a group the sum is long enough for GEMM's blocking to win back more. */
-        int few = k <= 4 && c->w.c <= 64 && c->step[2] <= 2 && (c->wanted != CONVC_WINOGRAD || of_weights);
+        int few = k <= 4 && c->w.c <= 64 && c->step[2] <= 2 && c->wanted != CONVC_WINOGRAD;
         if (few && rows_first && (of_weights || direct_tile_of(c, &tile))) return DIRECT_ROWS;
         if (k == 1 && c->w.c == 1 && c->wanted != CONVC_WINOGRAD && channels_are_contiguous(c)) return DIRECT_CHANNELS;
         /* Rows that are not contiguous are copied element by element, which GEMM's packing does more often still. */
         if (few && c->groups > 1 && !of_weights && direct_tile_of(c, &tile)) return DIRECT_ROWS;
     }
-    if (!of_weights && convc_winograd_fits(c))
+    if (convc_winograd_fits(c))
         if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, what))) return WINOGRAD;
 
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill one. */
@@ -157,11 +157,11 @@ convc_status convc_check_algorithm(const conv *c) {
     if (c->wanted < CONVC_AUTO || c->wanted > CONVC_WINOGRAD)
         return convc_fail(CONVC_INVALID_VALUE, "algorithm must be one of convc_algorithm, got %d", (int)c->wanted);
     if (c->wanted != CONVC_WINOGRAD || convc_winograd_fits(c)) return CONVC_OK;
-    return convc_fail(CONVC_INVALID_VALUE,
-                      "algorithm 'winograd' needs a 3 x 3 kernel, stride 1 and dilation 1 along the last two axes, got kernel "
-                      "%lld x %lld, stride %lld x %lld, dilation %lld x %lld",
-                      (long long)c->w.size[1], (long long)c->w.size[2], (long long)c->step[1], (long long)c->step[2],
-                      (long long)c->dilation[1], (long long)c->dilation[2]);
+    return convc_fail(
+        CONVC_INVALID_VALUE,
+        "algorithm 'winograd' needs a 3 x 3 kernel and stride 1 along the last two axes, got kernel %lld x %lld, stride "
+        "%lld x %lld",
+        (long long)c->w.size[1], (long long)c->w.size[2], (long long)c->step[1], (long long)c->step[2]);
 }
 
 /* ---- implicit GEMM ---- */

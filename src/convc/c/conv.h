@@ -63,10 +63,12 @@ algorithm convc_choose(const conv *c, purpose what);
 /* Refuses an algorithm that the convolution has no form for. */
 convc_status convc_check_algorithm(const conv *c);
 
-/* winograd.c: may it run; elements of the transformed filters; transforming them; the rest. */
+/* winograd.c: may it run; tiles of the output; elements of the transformed filters; transforming them; the rest. */
 int convc_winograd_fits(const conv *c);
+int64_t convc_winograd_tiles(const conv *c);
 int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels);
 convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u);
 convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u);
+convc_status convc_winograd_weight_gradient(const conv *c);
 
 #endif

@@ -153,6 +153,7 @@ convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_
     if (x->shape[0] == 0) return convc_fill_zero(grad_w);
     algorithm how = convc_choose(&c, OF_WEIGHTS);
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(&c, how);
+    if (how == WINOGRAD) return convc_winograd_weight_gradient(&c);
     window w;
     int64_t channels = c.x.c / c.groups, k = c.y.c / c.groups;
     int taps_on_rows = !(c.x.stride_c == 1 && channels > 1 && c.x.stride[2] != 1);

@@ -175,6 +175,10 @@ typedef struct convc_kernels {
     void (*winograd_weights)(const struct winograd_job *job, int64_t task, void *u);
     void (*winograd_inputs)(const struct winograd_job *job, int64_t task, void *workspace);
     void (*winograd_outputs)(const struct winograd_job *job, int64_t task, void *workspace);
+    /* winograd_weight_tmpl.c: the steps after winograd_inputs that give the gradient of the weights. */
+    void (*winograd_grads)(const struct winograd_job *job, int64_t task, void *workspace);
+    void (*winograd_sums)(const struct winograd_job *job, int64_t task, void *workspace);
+    void (*winograd_weight_rows)(const struct winograd_job *job, int64_t task, void *workspace);
     /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */
     void (*col2im_plane)(const struct conv *c, const void *cols, const axis *rows, int64_t stride_l, void *plane);
     /* pool_tmpl.c: outputs begin..end in the order of pool_place; and the gradient of channels c0..c1 of image n. */

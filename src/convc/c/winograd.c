@@ -11,18 +11,28 @@ int convc_winograd_fits(const conv *c) {
     const double most = 1e15; /* elements of transformed filters: a broadcast view can claim to be larger than any memory */
     if ((double)c->w.c * (double)c->w.size[0] * (double)c->y.c > most) return 0;
     for (int i = 1; i < 3; i++)
-        if (c->w.size[i] != 3 || c->step[i] != 1 || c->dilation[i] != 1) return 0;
+        if (c->w.size[i] != 3 || c->step[i] != 1 || c->dilation[i] > INT32_MAX) return 0;
     return 1;
 }
 
 static winograd_job job_of(const conv *c, const convc_kernels *kernels) {
     winograd_job j = {.c = c};
-    j.tile_rows = ceil_div(c->y.size[1], WINOGRAD_OUT);
-    j.tile_cols = ceil_div(c->y.size[2], WINOGRAD_OUT);
+    for (int i = 0; i < 2; i++) j.phases[i] = min_i64(c->dilation[i + 1], c->y.size[i + 1]);
+    j.tile_rows = ceil_div(ceil_div(c->y.size[1], c->dilation[1]), WINOGRAD_OUT);
+    j.tile_cols = ceil_div(ceil_div(c->y.size[2], c->dilation[2]), WINOGRAD_OUT);
     j.vectors = ceil_div(c->w.c, kernels->lanes);
     j.depth = (c->w.size[0] - 1) * j.vectors * kernels->lanes + c->w.c;
     j.panels = ceil_div(c->y.c / c->groups, kernels->nr);
     return j;
+}
+
+static int64_t tiles_of(const winograd_job *j) {
+    return j->c->y.n * j->c->y.size[0] * j->phases[0] * j->phases[1] * j->tile_rows * j->tile_cols;
+}
+
+int64_t convc_winograd_tiles(const conv *c) {
+    winograd_job j = job_of(c, convc_kernels_for(c->dtype));
+    return tiles_of(&j);
 }
 
 static int64_t group_size(const winograd_job *j, const convc_kernels *kernels) {
@@ -70,14 +80,18 @@ static void round_task(const void *context, int64_t task, void *workspace) {
     r->run(r->job, task, workspace);
 }
 
-static convc_status run_round(winograd_job *j, const convc_kernels *kernels) {
-    const conv *c = j->c;
-    int64_t vectors = j->vectors * c->w.size[0], outs = c->y.c / c->groups;
-    double elements = (double)j->count * WINOGRAD_POINTS, flops = 2 * elements * (double)j->depth * (double)outs;
-    round inputs = {j, kernels->winograd_inputs}, outputs = {j, kernels->winograd_outputs};
+static convc_status transform_images(winograd_job *j, const convc_kernels *kernels) {
+    round inputs = {j, kernels->winograd_inputs};
     j->parts = ceil_div(j->count, PART_TILES);
-    TRY(convc_parallel(round_task, &inputs, j->parts * vectors, TRANSFORM_FLOPS * elements * (double)j->depth,
-                       kernels->winograd_workspace));
+    return convc_parallel(round_task, &inputs, j->parts * j->c->w.size[0] * j->vectors,
+                          TRANSFORM_FLOPS * WINOGRAD_POINTS * (double)j->count * (double)j->depth, kernels->winograd_workspace);
+}
+
+static convc_status run_round(winograd_job *j, const convc_kernels *kernels) {
+    int64_t outs = j->c->y.c / j->c->groups;
+    double flops = 2.0 * WINOGRAD_POINTS * (double)j->count * (double)j->depth * (double)outs;
+    round outputs = {j, kernels->winograd_outputs};
+    TRY(transform_images(j, kernels));
     j->blocks = ceil_div(j->count, WINOGRAD_BLOCK);
     j->chunks = ceil_div(j->panels, kernels->winograd_chunk);
     /* No sum depends on how the panels are shared out. */
@@ -87,7 +101,7 @@ static convc_status run_round(winograd_job *j, const convc_kernels *kernels) {
 
 convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u) {
     winograd_job j = job_of(c, kernels);
-    int64_t item = convc_itemsize(c->dtype), tiles = c->y.n * c->y.size[0] * j.tile_rows * j.tile_cols;
+    int64_t item = convc_itemsize(c->dtype), tiles = tiles_of(&j);
     int64_t tile_bytes = WINOGRAD_POINTS * ceil_div(j.depth, kernels->winograd_kc) * kernels->winograd_lda * item;
     int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile_bytes));
@@ -101,5 +115,54 @@ convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, con
             TRY(run_round(&j, kernels));
         }
     }
+    return CONVC_OK;
+}
+
+/* ---- the gradient of the weights ---- */
+
+#define SUMS_BYTES (6 << 20) /* of the sums over tiles, at most */
+#define TILES_BYTES (4 << 20) /* of the transformed images and gradients; whatever the threads, for rounds shape the sums */
+
+static convc_status sum_round(winograd_job *j, const convc_kernels *kernels, int images_are_there) {
+    round grads = {j, kernels->winograd_grads}, sums = {j, kernels->winograd_sums};
+    double elements = (double)j->count * WINOGRAD_POINTS, outs = (double)(j->chunk * kernels->nr);
+    if (!images_are_there) TRY(transform_images(j, kernels));
+    j->parts = ceil_div(j->count, PART_TILES);
+    TRY(convc_parallel(round_task, &grads, j->parts * j->chunk * kernels->nr / kernels->lanes, TRANSFORM_FLOPS * elements * outs,
+                       kernels->winograd_workspace));
+    return convc_parallel(round_task, &sums, WINOGRAD_POINTS * ceil_div(j->depth, kernels->winograd_kc),
+                          2 * elements * outs * (double)j->depth, 0);
+}
+
+/* The chunk's weights of a group, all rounds. */
+static convc_status sum_chunk(winograd_job *j, const convc_kernels *kernels, int64_t tiles, int64_t rounds) {
+    round rows = {j, kernels->winograd_weight_rows};
+    for (int64_t i = 0; i < rounds; i++) {
+        j->first = split_point(tiles, rounds, i);
+        j->count = split_point(tiles, rounds, i + 1) - j->first;
+        TRY(sum_round(j, kernels, rounds == 1 && j->first_panel > 0));
+    }
+    double elements = (double)(j->depth * j->chunk * kernels->nr) * WINOGRAD_POINTS;
+    return convc_parallel(round_task, &rows, j->depth, TRANSFORM_FLOPS * elements, 0);
+}
+
+convc_status convc_winograd_weight_gradient(const conv *c) {
+    const convc_kernels *kernels = convc_kernels_for(c->dtype);
+    winograd_job j = job_of(c, kernels);
+    int64_t item = convc_itemsize(c->dtype), tiles = tiles_of(&j), panel = WINOGRAD_POINTS * kernels->nr * item;
+    int64_t most = max_i64(1, min_i64(j.panels, SUMS_BYTES / (panel * j.depth)));
+    int64_t image = WINOGRAD_POINTS * ceil_div(j.depth, kernels->winograd_kc) * kernels->winograd_lda * item;
+    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, TILES_BYTES / (image + most * panel))),
+            count = ceil_div(tiles, rounds);
+    char *scratch = convc_scratch((size_t)(count * (image + most * panel) + j.depth * most * panel));
+    if (!scratch) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images and gradients");
+    j.v = scratch;
+    j.z = scratch + count * image;
+    j.m = scratch + count * (image + most * panel);
+    for (; j.group < c->groups; j.group++)
+        for (j.first_panel = 0; j.first_panel < j.panels; j.first_panel += j.chunk) {
+            j.chunk = min_i64(most, j.panels - j.first_panel);
+            TRY(sum_chunk(&j, kernels, tiles, rounds));
+        }
     return CONVC_OK;
 }

@@ -13,7 +13,8 @@
  * as many tiles as fit in the caches, then multiplies them and transforms the products back. */
 typedef struct winograd_job {
     const conv *c;
-    int64_t tile_rows, tile_cols; /* of an image */
+    int64_t phases[2]; /* along h and w: outputs a dilation apart share inputs, and form an image of their own */
+    int64_t tile_rows, tile_cols; /* of a phase of an image */
     int64_t vectors; /* of channels in a group, the last one perhaps not full */
     int64_t depth; /* planes of the kernel x channels, rounded up to whole vectors in all planes but the last */
     int64_t panels; /* of output channels in a group */
@@ -22,6 +23,10 @@ typedef struct winograd_job {
     int64_t parts, blocks, chunks; /* tasks: parts x depth vectors to transform, blocks x chunks of panels to multiply */
     void *v; /* (point, block of depth, tile, row of winograd_lda) */
     const void *u; /* of the group: (panel, point, depth, nr) */
+    /* The gradient of the weights computes a chunk of panels at a time: Z (point, panel, tile, nr) are transformed gradients,
+     * M (point, depth, chunk * nr) = V' @ Z the sums over all tiles. */
+    int64_t first_panel, chunk;
+    void *z, *m;
 } winograd_job;
 
 #endif

@@ -47,9 +47,11 @@ typedef struct FN(tail) {
     int accumulate, relu;
 } FN(tail);
 
-/* c (mr, nv * VL) = a (mr, kc) @ b (kc, NR), then the tail. mr, nv and lda are constants wherever this is inlined. */
-static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int lda, int64_t kc, const real *restrict a,
-                                          const real *restrict b, real *restrict c, int64_t ldc, const FN(tail) * tail) {
+/* c (mr, nv * VL) = a (mr, kc) @ b (kc, NR), then the tail. Rows of a are lda apart, its columns lka. All int arguments are constants
+ * wherever this is inlined. */
+static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int lda, const int lka, int64_t kc,
+                                          const real *restrict a, const real *restrict b, real *restrict c, int64_t ldc,
+                                          const FN(tail) * tail) {
     vec acc[MR][NV];
     for (int i = 0; i < mr; i++) { /* C is needed only at the end: fetch it while the sum runs */
         PREFETCH(c + i * ldc);
@@ -64,7 +66,7 @@ static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int 
             vec ai = vset1(a[i * lda]);
             EACH (v, nv) acc[i][v] = vfma(ai, bk[v], acc[i][v]);
         }
-        a++;
+        a += lka;
         b += NR;
     }
     if (tail->accumulate)
@@ -84,26 +86,27 @@ static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int 
 }
 
 /* clang-format off */
-#define TILE_CASE(mr, nv, lda)                                               \
-    case mr:                                                                 \
-        if (mr <= MR) FN(tile)(mr <= MR ? mr : 1, nv, lda, kc, a, b, c, ldc, tail); \
+#define TILE_CASE(mr, ...)                                                                   \
+    case mr:                                                                                 \
+        if (mr <= MR) FN(tile)(mr <= MR ? mr : 1, __VA_ARGS__, kc, a, b, c, ldc, tail);      \
         break;
-#define TILE_HEIGHTS(nv, lda)                                                                                         \
-    switch (mr) {                                                                                                     \
-        TILE_CASE(1, nv, lda) TILE_CASE(2, nv, lda) TILE_CASE(3, nv, lda) TILE_CASE(4, nv, lda) TILE_CASE(5, nv, lda) \
-        TILE_CASE(6, nv, lda) TILE_CASE(7, nv, lda) TILE_CASE(8, nv, lda) TILE_CASE(9, nv, lda) TILE_CASE(10, nv, lda) \
-        TILE_CASE(11, nv, lda) TILE_CASE(12, nv, lda) TILE_CASE(13, nv, lda) TILE_CASE(14, nv, lda)                   \
-    default: break;                                                                                                   \
+#define TILE_HEIGHTS(...) /* nv, lda, lka */                                                 \
+    switch (mr) {                                                                            \
+        TILE_CASE(1, __VA_ARGS__) TILE_CASE(2, __VA_ARGS__) TILE_CASE(3, __VA_ARGS__) TILE_CASE(4, __VA_ARGS__)     \
+        TILE_CASE(5, __VA_ARGS__) TILE_CASE(6, __VA_ARGS__) TILE_CASE(7, __VA_ARGS__) TILE_CASE(8, __VA_ARGS__)     \
+        TILE_CASE(9, __VA_ARGS__) TILE_CASE(10, __VA_ARGS__) TILE_CASE(11, __VA_ARGS__) TILE_CASE(12, __VA_ARGS__)  \
+        TILE_CASE(13, __VA_ARGS__) TILE_CASE(14, __VA_ARGS__)                                \
+    default: break;                                                                          \
     }
 /* clang-format on */
 
 /* Every height up to MR, at full and at half width, has a register block of its own. */
 static void FN(tile_full)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, LDA)
+    TILE_HEIGHTS(NV, LDA, 1)
 }
 
 static void FN(tile_narrow)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
-    TILE_HEIGHTS(1, LDA)
+    TILE_HEIGHTS(1, LDA, 1)
 }
 
 /* ---- blocks ---- */

@@ -51,6 +51,7 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "direct_tmpl.c"
 #include "direct_weight_tmpl.c"
 #include "winograd_tmpl.c"
+#include "winograd_weight_tmpl.c"
 #include "pool_tmpl.c"
 #include "eltwise_tmpl.c"
 #include "reduce_tmpl.c"
@@ -85,6 +86,9 @@ static const convc_kernels FN(table) = {
     .winograd_weights = FN(winograd_weights),
     .winograd_inputs = FN(winograd_inputs),
     .winograd_outputs = FN(winograd_outputs),
+    .winograd_grads = FN(winograd_grads),
+    .winograd_sums = FN(winograd_sums),
+    .winograd_weight_rows = FN(winograd_weight_rows),
     .max_pool = FN(max_pool),
     .pool_workspace = POOL_WORKSPACE,
     .max_unpool = FN(max_unpool),

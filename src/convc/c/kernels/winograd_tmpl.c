@@ -65,14 +65,16 @@ static inline ALWAYS_INLINE void FN(transform_output)(const vec m[WINOGRAD_IN], 
 
 /* ---- runs of tiles, and the strips that hold their inputs or outputs: (row, column, VL channels) ---- */
 
-/* Tiles side by side: `tiles` of them from tile (row, col) of output plane od of image n on. */
+/* Tiles side by side: `tiles` of them from tile (row, col) of a phase of output plane od of image n on. */
 typedef struct FN(run) {
-    int64_t n, od, row, col, tiles;
+    int64_t n, od, phase[2], row, col, tiles;
 } FN(run);
 
 static FN(run) FN(run_at)(const winograd_job *j, int64_t tile, int64_t end) {
-    int64_t plane = tile / j->tile_cols / j->tile_rows;
+    int64_t phase = tile / j->tile_cols / j->tile_rows, plane = phase / j->phases[1] / j->phases[0];
     FN(run) run = {.n = plane / j->c->y.size[0], .od = plane % j->c->y.size[0]};
+    run.phase[0] = phase / j->phases[1] % j->phases[0];
+    run.phase[1] = phase % j->phases[1];
     run.row = tile / j->tile_cols % j->tile_rows;
     run.col = tile % j->tile_cols;
     run.tiles = min_i64(min_i64(end - tile, j->tile_cols - run.col), STRIP_TILES);
@@ -87,20 +89,20 @@ static inline vec FN(load_some)(const real *p, int64_t stride, int64_t lo, int64
     return vload(lane);
 }
 
-/* One row of a strip: `cols` pixels of `channels` channels, of which pixels lo..hi are inside the image; src is pixel 0. */
-static void FN(load_row)(const volume *x, const real *src, int64_t channels, int64_t cols, int64_t lo, int64_t hi, real *to) {
-    if (x->stride_c == 1) {
+/* One row of a strip: `cols` pixels, a step apart, of `channels` channels. Pixels lo..hi are inside the image; src is pixel 0. */
+static void FN(load_row)(const real *src, int64_t step, int64_t stride_c, int64_t channels, int64_t cols, int64_t lo, int64_t hi,
+                         real *to) {
+    if (stride_c == 1) {
         FN(zero_run)(to, lo * VL);
-        for (int64_t i = lo; i < hi; i++) vstore(to + i * VL, FN(load_some)(src + i * x->stride[2], 1, 0, channels));
+        for (int64_t i = lo; i < hi; i++) vstore(to + i * VL, FN(load_some)(src + i * step, 1, 0, channels));
         FN(zero_run)(to + hi * VL, (cols - hi) * VL);
         return;
     }
     for (int64_t i = 0; i < cols; i += VL) {
         vec pixels[VL];
         EACH (channel, VL)
-            pixels[channel] = channel < channels
-                                  ? FN(load_some)(src + channel * x->stride_c + i * x->stride[2], x->stride[2], lo - i, hi - i)
-                                  : vzero();
+            pixels[channel] =
+                channel < channels ? FN(load_some)(src + channel * stride_c + i * step, step, lo - i, hi - i) : vzero();
         vtranspose(pixels);
         EACH (at, VL) vstore(to + (i + at) * VL, pixels[at]);
     }
@@ -110,41 +112,60 @@ static void FN(load_row)(const volume *x, const real *src, int64_t channels, int
 static void FN(load_strip)(const winograd_job *j, const FN(run) * run, int64_t d, int64_t c0, real *strip) {
     const conv *c = j->c;
     int64_t depth = run->od * c->step[0] + d * c->dilation[0] - c->pad[0];
-    int64_t top = run->row * WINOGRAD_OUT - c->pad[1], left = run->col * WINOGRAD_OUT - c->pad[2];
+    int64_t down = c->dilation[1], along = c->dilation[2];
+    int64_t top = run->row * WINOGRAD_OUT * down + run->phase[0] - c->pad[1];
+    int64_t left = run->col * WINOGRAD_OUT * along + run->phase[1] - c->pad[2];
     int64_t cols = run->tiles * WINOGRAD_OUT + WINOGRAD_IN - WINOGRAD_OUT;
-    int64_t lo = min_i64(max_i64(-left, 0), cols), hi = max_i64(min_i64(c->x.size[2] - left, cols), lo);
+    int64_t lo = left < 0 ? min_i64(ceil_div(-left, along), cols) : 0;
+    int64_t hi = left < c->x.size[2] ? max_i64(min_i64(ceil_div(c->x.size[2] - left, along), cols), lo) : lo;
     const real *x = (const real *)c->x.data + run->n * c->x.stride_n + (j->group * c->w.c + c0) * c->x.stride_c +
                     depth * c->x.stride[0] + left * c->x.stride[2];
     for (int64_t r = 0; r < WINOGRAD_IN; r++) {
-        int64_t h = top + r;
+        int64_t h = top + r * down;
         real *row = strip + r * STRIP_COLS * VL;
         if (depth < 0 || depth >= c->x.size[0] || h < 0 || h >= c->x.size[1]) FN(zero_run)(row, cols * VL);
-        else FN(load_row)(&c->x, x + h * c->x.stride[1], min_i64(VL, c->w.c - c0), cols, lo, hi, row);
+        else
+            FN(load_row)(x + h * c->x.stride[1], along * c->x.stride[2], c->x.stride_c, min_i64(VL, c->w.c - c0), cols, lo, hi,
+                         row);
     }
+}
+
+/* The outputs of a run that exist: rows and cols of them, `down` and `along` elements apart, from y on. */
+typedef struct FN(window_of_y) {
+    real *y;
+    int64_t rows, cols, down, along;
+} FN(window_of_y);
+
+static FN(window_of_y) FN(window_at)(const winograd_job *j, const FN(run) * run, int64_t channel) {
+    const volume *y = &j->c->y;
+    const int64_t *dilation = j->c->dilation;
+    int64_t row = run->row * WINOGRAD_OUT, col = run->col * WINOGRAD_OUT; /* of the phase */
+    FN(window_of_y) at = {.down = dilation[1] * y->stride[1], .along = dilation[2] * y->stride[2]};
+    at.rows = min_i64(WINOGRAD_OUT, ceil_div(y->size[1] - run->phase[0], dilation[1]) - row);
+    at.cols = min_i64(run->tiles * WINOGRAD_OUT, ceil_div(y->size[2] - run->phase[1], dilation[2]) - col);
+    at.y = (real *)y->data + run->n * y->stride_n + channel * y->stride_c + run->od * y->stride[0] +
+           run->phase[0] * y->stride[1] + run->phase[1] * y->stride[2] + row * at.down + col * at.along;
+    return at;
 }
 
 /* The outputs of a run, channels k0 .. k0 + VL of the group. */
 static void FN(store_strip)(const winograd_job *j, const FN(run) * run, int64_t k0, real *strip) {
-    const conv *c = j->c;
-    const volume *y = &c->y;
-    int64_t top = run->row * WINOGRAD_OUT, left = run->col * WINOGRAD_OUT, outs = c->y.c / c->groups;
-    int64_t rows = min_i64(WINOGRAD_OUT, y->size[1] - top), cols = min_i64(run->tiles * WINOGRAD_OUT, y->size[2] - left);
+    int64_t outs = j->c->y.c / j->c->groups, stride_c = j->c->y.stride_c;
+    FN(window_of_y) at = FN(window_at)(j, run, j->group * outs + k0);
     int channels = (int)min_i64(VL, outs - k0);
-    real *to = (real *)y->data + run->n * y->stride_n + (j->group * outs + k0) * y->stride_c + run->od * y->stride[0] +
-               top * y->stride[1] + left * y->stride[2];
-    for (int64_t r = 0; r < rows; r++, to += y->stride[1], strip += STRIP_COLS * VL) {
-        if (y->stride_c == 1) {
-            for (int64_t i = 0; i < cols; i++) vstore_step(to + i * y->stride[2], 1, vload(strip + i * VL), channels);
+    for (int64_t r = 0; r < at.rows; r++, at.y += at.down, strip += STRIP_COLS * VL) {
+        if (stride_c == 1) {
+            for (int64_t i = 0; i < at.cols; i++) vstore_step(at.y + i * at.along, 1, vload(strip + i * VL), channels);
             continue;
         }
-        for (int64_t i = 0; i < cols; i += VL) {
+        for (int64_t i = 0; i < at.cols; i += VL) {
             vec pixels[VL];
-            EACH (at, VL) pixels[at] = vload(strip + (i + at) * VL);
+            EACH (x, VL) pixels[x] = vload(strip + (i + x) * VL);
             vtranspose(pixels);
             EACH (channel, VL)
                 if (channel < channels)
-                    vstore_step(to + channel * y->stride_c + i * y->stride[2], y->stride[2], pixels[channel],
-                                (int)min_i64(VL, cols - i));
+                    vstore_step(at.y + channel * stride_c + i * at.along, at.along, pixels[channel],
+                                (int)min_i64(VL, at.cols - i));
         }
     }
 }
@@ -210,7 +231,7 @@ static void FN(winograd_inputs)(const winograd_job *j, int64_t task, void *works
 
 static void FN(tile_of_points)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc,
                                const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, WINOGRAD_LDA)
+    TILE_HEIGHTS(NV, WINOGRAD_LDA, 1)
 }
 
 /* m (point, tile, output channel) for tiles t0..t1 of the round and panels k0..k1. */

@@ -1,0 +1,104 @@
+/* The gradient of the weights by Winograd's algorithm, F(3x3, 4x4): for each tile of 4 x 4 gradients, 36 products give what it adds to
+ * 3 x 3 weights. The points are those of winograd_tmpl.c, and so are the transformed images; at each point the sum over all tiles is
+ * a matrix product, transformed back once at the end. */
+
+static inline ALWAYS_INLINE void FN(transform_grad)(const vec g[WINOGRAD_OUT], vec z[WINOGRAD_IN]) {
+    const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b, n_a = 1 / (2 * a2 * (a2 - b2)), n_b = 1 / (2 * b2 * (b2 - a2));
+    vec even_a = vmul(vset1(n_a), vfma(vset1(a2), g[2], g[0])), odd_a = vfma(vset1(a2), g[3], g[1]);
+    vec even_b = vmul(vset1(n_b), vfma(vset1(b2), g[2], g[0])), odd_b = vfma(vset1(b2), g[3], g[1]);
+    z[0] = vmul(vset1(1 / (a2 * b2)), g[0]);
+    z[1] = vfma(vset1(n_a * a), odd_a, even_a);
+    z[2] = vfma(vset1(-n_a * a), odd_a, even_a);
+    z[3] = vfma(vset1(n_b * b), odd_b, even_b);
+    z[4] = vfma(vset1(-n_b * b), odd_b, even_b);
+    z[5] = g[3];
+}
+
+static inline ALWAYS_INLINE void FN(transform_product)(const vec m[WINOGRAD_IN], vec w[3]) {
+    const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b;
+    vec sum_a = vadd(m[1], m[2]), sum_b = vadd(m[3], m[4]), apart_a = vsub(m[1], m[2]), apart_b = vsub(m[3], m[4]);
+    w[0] = vadd(m[0], vadd(sum_a, sum_b));
+    w[1] = vfma(vset1(a), apart_a, vmul(vset1(b), apart_b));
+    w[2] = vadd(vfma(vset1(a2), sum_a, vmul(vset1(b2), sum_b)), m[5]);
+}
+
+/* Task (part of the tiles, vector of output channels of the chunk) of Z (point, panel, tile, NR). */
+static void FN(winograd_grads)(const winograd_job *j, int64_t task, void *workspace) {
+    const volume *y = &j->c->y;
+    real *strip = workspace;
+    int64_t vectors = j->chunk * NV, part = task / vectors, outs = y->c / j->c->groups;
+    int64_t k0 = j->first_panel * NR + task % vectors * VL, end = split_point(j->count, j->parts, part + 1);
+    int64_t point_step = j->chunk * j->count * NR, channels = min_i64(VL, outs - k0);
+    real *z = (real *)j->z + task % vectors / NV * j->count * NR + task % vectors % NV * VL;
+    FN(run) run;
+    for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
+        run = FN(run_at)(j, j->first + tile, j->first + end);
+        FN(window_of_y) at = FN(window_at)(j, &run, j->group * outs + k0);
+        int64_t cols = run.tiles * WINOGRAD_OUT;
+        for (int64_t r = 0; r < WINOGRAD_OUT; r++) {
+            real *row = strip + r * STRIP_COLS * VL;
+            if (r >= at.rows || channels <= 0) FN(zero_run)(row, cols * VL);
+            else FN(load_row)(at.y + r * at.down, at.along, y->stride_c, channels, cols, 0, max_i64(at.cols, 0), row);
+        }
+        for (int64_t i = 0; i < run.tiles; i++) {
+            vec mid[WINOGRAD_OUT][WINOGRAD_IN];
+            real *to = z + (tile + i) * NR;
+            for (int s = 0; s < WINOGRAD_OUT; s++) {
+                vec g[WINOGRAD_OUT];
+                EACH (r, WINOGRAD_OUT) g[r] = vload(strip + (r * STRIP_COLS + i * WINOGRAD_OUT + s) * VL);
+                FN(transform_grad)(g, mid[s]);
+            }
+            for (int r = 0; r < WINOGRAD_IN; r++) {
+                vec row[WINOGRAD_OUT] = {mid[0][r], mid[1][r], mid[2][r], mid[3][r]}, out[WINOGRAD_IN];
+                FN(transform_grad)(row, out);
+                EACH (s, WINOGRAD_IN) vstore(to + (r * WINOGRAD_IN + s) * point_step, out[s]);
+            }
+        }
+    }
+}
+
+static void FN(tile_of_sums)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
+    TILE_HEIGHTS(NV, 1, WINOGRAD_LDA)
+}
+
+/* Task (point, block of the depth): adds this round's tiles to M (point, depth, output channel of the chunk). */
+static void FN(winograd_sums)(const winograd_job *j, int64_t task, void *workspace) {
+    int64_t blocks = ceil_div(j->depth, WINOGRAD_KC), p = task / blocks, kb = task % blocks, ld = j->chunk * NR;
+    int64_t from = kb * WINOGRAD_KC, depth = min_i64(j->depth - from, WINOGRAD_KC), heights = ceil_div(depth, MR);
+    const FN(tail) tail = {.accumulate = j->first > 0};
+    real *m = (real *)j->m + (p * j->depth + from) * ld;
+    (void)workspace;
+    for (int64_t panel = 0; panel < j->chunk; panel++) {
+        const real *z = (const real *)j->z + (p * j->chunk + panel) * j->count * NR;
+        for (int64_t i = 0, row = 0, next; i < heights; i++, row = next) {
+            next = split_point(depth, heights, i + 1);
+            FN(tile_of_sums)(next - row, j->count, FN(v_rows)(j, p, kb) + row, z, m + row * ld + panel * NR, ld, &tail);
+        }
+    }
+}
+
+/* Task (row of the depth) of grad_w. */
+static void FN(winograd_weight_rows)(const winograd_job *j, int64_t task, void *workspace) {
+    const conv *c = j->c;
+    int64_t d = task / (j->vectors * VL), channel = task % (j->vectors * VL), outs = c->y.c / c->groups, ld = j->chunk * NR;
+    const real *m = (const real *)j->m + task * ld;
+    (void)workspace;
+    if (channel >= c->w.c) return;
+    for (int64_t k = 0, k0 = j->first_panel * NR; k < min_i64(ld, outs - k0); k += VL) {
+        real *w =
+            (real *)c->w.data + j->group * c->w_group + (k0 + k) * c->w.stride_n + channel * c->w.stride_c + d * c->w.stride[0];
+        vec mid[WINOGRAD_IN][3];
+        for (int s = 0; s < WINOGRAD_IN; s++) {
+            vec column[WINOGRAD_IN];
+            EACH (r, WINOGRAD_IN) column[r] = vload(m + (r * WINOGRAD_IN + s) * j->depth * ld + k);
+            FN(transform_product)(column, mid[s]);
+        }
+        for (int r = 0; r < 3; r++) {
+            vec row[WINOGRAD_IN], out[3];
+            EACH (s, WINOGRAD_IN) row[s] = mid[s][r];
+            FN(transform_product)(row, out);
+            EACH (s, 3)
+                vstore_step(w + r * c->w.stride[1] + s * c->w.stride[2], c->w.stride_n, out[s], (int)min_i64(VL, outs - k0 - k));
+        }
+    }
+}
