@@ -49,11 +49,13 @@ $(BIN)/pip:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.demo: $(BIN)/pip $(SOURCES)
+	@echo "Building convc into $(VENV): a minute or two of compiling, once"
 	$(BIN)/pip install --quiet ".[train,plot]"
 	touch $@
 
 # Editable, so that what is tested is the tree; the build tools stay for tests that build.
 $(VENV)/.test: $(BIN)/pip $(SOURCES)
+	@echo "Building convc into $(VENV): a minute or two of compiling, once"
 	$(BIN)/pip install --quiet "setuptools>=80" "Cython>=3.1"
 	CONVC_WERROR=1 $(BIN)/pip install --quiet --no-build-isolation -e ".[test]"
 	$(BIN)/pip install --quiet $(TORCH) || echo "PyTorch is not to be had here: the tests that compare with it are skipped"

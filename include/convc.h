@@ -41,7 +41,6 @@ typedef struct convc_tensor {
     int64_t strides[CONVC_MAX_NDIM]; /* bytes */
 } convc_tensor;
 
-/* One entry per spatial dimension of the image, in its order; the kernel's size is the weight's shape. */
 /* How a convolution may be computed. AUTO chooses what is fastest, and Winograd's algorithm is among the choices: its rounding
  * errors are some five times those of a sum of products, and a NaN or an infinity reaches all 4 x 4 outputs of its tile. */
 typedef enum convc_algorithm {
@@ -51,13 +50,14 @@ typedef enum convc_algorithm {
     CONVC_WINOGRAD = 3 /* F(4x4, 3x3); refused unless the kernel's last two axes are 3 x 3 with stride 1 */
 } convc_algorithm;
 
+/* One entry per spatial dimension of the image, in its order; the kernel's size is the weight's shape. */
 typedef struct convc_conv_params {
     int64_t stride[CONVC_MAX_SPATIAL], dilation[CONVC_MAX_SPATIAL];
     int64_t pad_before[CONVC_MAX_SPATIAL], pad_after[CONVC_MAX_SPATIAL];
     int64_t groups;
     convc_fit fit;
     convc_activation activation;
-    convc_algorithm algorithm; /* the gradient of the weights has no Winograd form: there, as AUTO */
+    convc_algorithm algorithm;
 } convc_conv_params;
 
 typedef struct convc_pool_params {

@@ -82,6 +82,49 @@ def test_long_sums_are_split_the_same_way_everywhere():
     np.testing.assert_array_equal(convc.conv2d(x, weight, algorithm="direct").reshape(1, 5), expected)
 
 
+@pytest.mark.parametrize("layout", ["NCDHW", "NDHWC"])
+@pytest.mark.parametrize(("stride", "padding"), [(1, (0, 2)), (2, (0, 3)), (1, (1, 0))])
+def test_depthwise_planes_outside_the_image(stride, padding, layout):
+    """Padding in depth only, where the kernel is flat."""
+    rng = np.random.default_rng(8)
+    x, weight = (rng.integers(-3, 4, shape).astype(np.float32) for shape in ((2, 20, 5, 9, 40), (20, 1, 1, 3, 3)))
+    window = (stride, 1, 1), (padding, (1, 1), (1, 1)), (1, 1, 1)
+    expected = reference.conv(x, weight, None, *window, 20)
+    laid_out = x if layout == "NCDHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    y = convc.conv3d(laid_out, weight, None, *window, 20, layout=layout)
+    np.testing.assert_array_equal(y if layout == "NCDHW" else np.moveaxis(y, -1, 1), expected)
+
+
+def test_depthwise_gradients_of_strided_volumes():
+    rng = np.random.default_rng(9)
+    shapes = (2, 4, 5, 9, 40), (4, 1, 2, 3, 3), (2, 4, 2, 9, 40)
+    x, weight, grad = (rng.integers(-3, 4, shape).astype(np.float32) for shape in shapes)
+    window = (2, 1, 1), ((0, 0), (1, 1), (1, 1)), (1, 1, 1)
+    expected, _, _ = reference.conv_backward(grad, x, weight, *window, 4)
+    result, _, _ = convc.conv3d_backward(grad, x, weight, *window, 4)
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("layout", ["NCW", "NWC"])
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        (3, {"stride": 2**62, "padding": ((2**59, 0),)}),
+        (1, {"stride": 2**62, "padding": ((2**61, 0),)}),
+        (1, {"padding": ((3, 0),), "dilation": 2**63 - 1}),
+    ],
+)
+@pytest.mark.parametrize("groups", [1, 8])
+def test_numbers_beyond_any_image(kernel, options, groups, layout):
+    """The first output lies in the padding, however far that reaches."""
+    x, weight = np.ones((1, 8, 24), np.float32), np.ones((24, 8 // groups, kernel), np.float32)
+    laid_out = x if layout == "NCW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    y = convc.conv1d(laid_out, weight, groups=groups, layout=layout, **options)
+    y = y if layout == "NCW" else np.moveaxis(y, -1, 1)
+    assert not y[:, :, :1].any()
+    assert (y[:, :, 3:] == 8 // groups).all()
+
+
 def test_empty_batch():
     y = convc.conv2d(np.zeros((0, 3, 8, 8), np.float32), np.zeros((4, 3, 3, 3), np.float32), padding=1)
     assert y.shape == (0, 4, 8, 8)

@@ -46,6 +46,29 @@ def test_a_plan_outlives_a_change_of_instruction_set():
             assert (plan(x) == 72).all()
 
 
+@pytest.mark.parametrize("isa", convc.cpu_info()["available_isas"])
+def test_a_direct_plan_outlives_it_too(isa):
+    """Its workspace is that of the instruction set it was prepared for."""
+    rng = np.random.default_rng(3)
+    x, weight = (rng.integers(-3, 4, shape).astype(np.float32) for shape in ((1, 6, 9, 300), (4, 3, 3, 4)))
+    plan = convc.prepare(weight, None, x.shape, groups=2, dilation=(2, 3))
+    expected = plan(x)
+    convc.set_isa(isa)
+    np.testing.assert_array_equal(plan(x), expected)
+    np.testing.assert_array_equal(convc.conv2d(x, weight, groups=2, dilation=(2, 3)), expected)
+
+
+def test_weights_that_claim_to_be_huge():
+    """Broadcast views cost their maker nothing; packed they would be larger than any memory."""
+    one = np.float32(1)
+    with pytest.raises(MemoryError, match="packed weights"):
+        convc.prepare(np.broadcast_to(one, (2**64 // 1600 + 1, 1, 1, 1)), None, (1, 1, 4, 4))
+    many = 2**64 // (36 * 4 * 16 * 32)
+    weight = np.broadcast_to(one, (many, 1, 2, 3, 3))
+    with pytest.raises(MemoryError, match="packed weights"):
+        convc.prepare(weight, None, (1, many, 2, 3, 3), groups=many, algorithm="winograd")
+
+
 def test_attributes():
     plan = convc.prepare(np.ones((5, 3, 3, 3), np.float32), None, (2, 8, 9, 3), layout="NHWC", stride=2)
     assert plan.input_shape == (2, 8, 9, 3)

@@ -88,6 +88,34 @@ def test_shapes_of_networks(kernel, stride, padding, layout):
     )
 
 
+@pytest.mark.parametrize("layout", ["NCW", "NWC"])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (3, 1, 1), (5, 3, 0)])
+@pytest.mark.parametrize("width", [5000, 100_000])
+def test_rows_longer_than_a_line(width, kernel, stride, padding, layout):
+    """They are worked through in strips that begin in the middle of a row."""
+    x = np.random.default_rng(6).standard_normal((1, 2, width)).astype(np.float32)
+    laid_out = x if layout == "NCW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    padded = np.pad(x, ((0, 0), (0, 0), (padding, padding)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, kernel, -1)[:, :, ::stride]
+    y, indices = convc.max_pool1d(laid_out, kernel, stride, padding, layout=layout, return_indices=True)
+    alone = convc.max_pool1d(laid_out, kernel, stride, padding, layout=layout)
+    y, indices, alone = (a if layout == "NCW" else np.moveaxis(a, -1, 1) for a in (y, indices, alone))
+    np.testing.assert_array_equal(y, windows.max(-1))
+    np.testing.assert_array_equal(alone, y)
+    np.testing.assert_array_equal(indices, windows.argmax(-1) + np.arange(y.shape[-1]) * stride - padding)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("reach", [2**24, 2**59, 2**60])
+def test_indices_of_windows_with_huge_dilation(reach, layout):
+    """Only the middle tap meets the image, however far the others are."""
+    x = np.random.default_rng(7).standard_normal((1, 8, 8, 8)).astype(np.float32)
+    y, indices = convc.max_pool2d(x, (3, 1), 1, (reach, 0), (reach, 1), layout=layout, return_indices=True)
+    np.testing.assert_array_equal(y, x)
+    flat = np.arange(64).reshape(8, 8)
+    np.testing.assert_array_equal(indices[0, 0] if layout == "NCHW" else indices[0, ..., 0], flat)
+
+
 def test_stride_is_the_kernel_by_default():
     assert convc.max_pool2d(np.zeros((1, 1, 9, 8)), (3, 2)).shape == (1, 1, 3, 4)
 

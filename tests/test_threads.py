@@ -1,6 +1,7 @@
 """Threads: the same bits for any number of them, calls from many Python threads, processes that fork."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -88,6 +89,65 @@ def test_fifty_forks(threads):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", work.__file__, "50"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+@pytest.mark.parametrize("algorithm", ["gemm", "winograd"])
+def test_a_signal_handler_may_call_again(algorithm):
+    """It runs in the middle of an operator, whose memory is not the nested call's to take."""
+    x, weight = np.ones((4, 64, 128, 128)), np.ones((64, 64, 3, 3))
+    big, calls = np.ones((300, 300)), []
+
+    def handler(*_):
+        calls.append(convc.gemm(big, big)[0, 0])
+        convc.conv2d(x[:1, :32], weight[:, :32], algorithm="winograd")
+
+    before = signal.signal(signal.SIGALRM, handler)
+    convc.set_isa("scalar")
+    convc.set_num_threads(1)
+    expected = convc.conv2d(x, weight, algorithm=algorithm)
+    try:
+        for _ in range(20):
+            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.2)
+            np.testing.assert_array_equal(convc.conv2d(x, weight, algorithm=algorithm), expected)
+            if calls:
+                break
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert calls
+    assert set(calls) == {300}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers here")
+@pytest.mark.parametrize("work", ["winograd", "gemm"])
+def test_many_short_steps_hear_ctrl_c(work):
+    """Counted in steps: an operator that asks at the end only would finish."""
+    convc.set_num_threads(1)
+    asked = []
+
+    def handler(*_):
+        asked.append(None)
+        raise KeyboardInterrupt
+
+    x, weight = np.ones((64, 64, 224, 224), np.float32), np.ones((64, 64, 3, 3), np.float32)
+    out = np.zeros((64, 64, 222, 222), np.float32)
+    a, b = np.broadcast_to(np.float32(1), (60_000, 4096)), np.ones((4096, 320), np.float32)
+    product = np.zeros((60_000, 320), np.float32)
+    calls = {
+        "winograd": lambda: convc.conv2d(x, weight, algorithm="winograd", out=out),
+        "gemm": lambda: convc.gemm(a, b, out=product),
+    }
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            calls[work]()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(asked) == 1
+    assert not (out if work == "winograd" else product)[-1].any(), "what was left to do when it was interrupted"
 
 
 @pytest.mark.parametrize(

@@ -374,8 +374,9 @@ def test_a_loss_that_is_not_finite_stops_before_the_step():
 # ---- progress
 
 
-def test_progress_shows_loss_and_accuracy(capsys):
+def test_progress_shows_loss_and_accuracy(capsys, monkeypatch):
     pytest.importorskip("tqdm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     x, y = task()
     history = fit(network(), x, y, validation=(x, y), progress=True)
     out, err = capsys.readouterr()
@@ -387,14 +388,23 @@ def test_progress_shows_loss_and_accuracy(capsys):
     assert f"held out: loss {history.val_loss[1]:.4f}, accuracy {100 * history.val_accuracy[1]:.1f} %" in last
 
 
-def test_without_tqdm_there_is_a_line_for_each_epoch(capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+@pytest.mark.parametrize("terminal", [True, False])
+def test_without_tqdm_or_terminal_there_is_a_line_for_each_epoch(capsys, monkeypatch, terminal):
+    if terminal:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     x, y = task()
     history = fit(network(), x, y, progress=True)
     assert capsys.readouterr().err.splitlines() == [
         f"Epoch {i + 1}/2: loss {history.train_loss[i]:.4f}, accuracy {100 * history.train_accuracy[i]:.1f} %"
         for i in range(2)
     ]
+
+
+def test_optimizer_is_no_class():
+    x, y = task()
+    with pytest.raises(TypeError, match=r"optimizer must be .* got the class SGD"):
+        fit(network(), x, y, optimizer=optim.SGD)
 
 
 def test_no_progress_is_silent(capsys):

@@ -169,7 +169,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--threads", type=_whole(1), metavar="N", help="threads to use (default: as many as there are CPUs)"
     )
-    command.add_argument("--no-progress", action="store_true", help="no progress bar")
+    command.add_argument("--no-progress", action="store_true", help="say nothing while it trains")
 
 
 def _file(text: str) -> str:

@@ -184,7 +184,8 @@ cdef int parse_padding_name(str value, int spatial, const int64_t *kernel, const
     for i in range(spatial):
         before[i] = after[i] = 0
         if same and stride[i] != 1:
-            raise ValueError(f"padding 'same' needs a stride of 1, got {stride[i]} in spatial dimension {i}")
+            raise ValueError(f"padding 'same' needs a stride of 1, got {stride[i]} in spatial dimension {i}; with "
+                             "other strides give numbers, such as padding=1 for a kernel of 3")
         if same:
             check(convc_same_padding(kernel[i], dilation[i], &before[i], &after[i]))
     return 0

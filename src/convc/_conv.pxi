@@ -138,7 +138,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
     stride, dilation : int or (int, int), at least 1
         Steps between outputs, and between the inputs that one output reads.
     padding : int, (int, int), ((before, after), (before, after)), "valid" or "same"
-        Zeros around the image. "valid" is none; "same" keeps the size at stride 1, the odd one after, as in PyTorch.
+        Zeros around the image. "valid" is none; "same" keeps the size, the odd one after, and wants a stride
+        of 1, as in PyTorch.
     groups : int
         Input and output channels are split into this many independent parts; in_channels is a depthwise convolution.
     layout : "NCHW" or "NHWC"
@@ -237,7 +238,7 @@ def conv1d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
     stride, padding, dilation, groups, layout
         What the forward pass had.
     algorithm : "auto", "direct", "gemm" or "winograd"
-        As in `conv2d`, for the gradient of x; that of the weight is always a sum of products.
+        As in `conv2d`.
     needs : tuple of str
         Which gradients to compute, of "x", "weight" and "bias".
 
@@ -278,7 +279,7 @@ def conv2d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
     stride, padding, dilation, groups, layout
         What the forward pass had.
     algorithm : "auto", "direct", "gemm" or "winograd"
-        As in `conv2d`, for the gradient of x; that of the weight is always a sum of products.
+        As in `conv2d`.
     needs : tuple of str
         Which gradients to compute, of "x", "weight" and "bias".
 
@@ -318,7 +319,7 @@ def conv3d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
     stride, padding, dilation, groups, layout
         What the forward pass had.
     algorithm : "auto", "direct", "gemm" or "winograd"
-        As in `conv2d`, for the gradient of x; that of the weight is always a sum of products.
+        As in `conv2d`.
     needs : tuple of str
         Which gradients to compute, of "x", "weight" and "bias".
 

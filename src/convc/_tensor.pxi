@@ -142,7 +142,8 @@ cdef int open_source(object source, str name, int kind, int flags, operand *o) e
     cdef int dtype = parse_dtype(&o.view)
     if dtype < 0 or (dtype == CONVC_I64) != (kind == INTEGER):
         wanted = "int64" if kind == INTEGER else "float32 or float64"
-        raise TypeError(f"{name} must be {wanted} in native byte order, got {source_name(source)}")
+        convert = f": {name}.astype(np.float32) converts" if kind == REAL and hasattr(source, "astype") else ""
+        raise TypeError(f"{name} must be {wanted} in native byte order, got {source_name(source)}{convert}")
     if flags == PyBUF_RECORDS_RO and is_irregular(&o.view):
         release_buffer(&o.view)
         return open_source(_array(source, order="C"), name, kind, flags, o)
@@ -214,7 +215,11 @@ cdef tuple shape_tuple(const int64_t *shape, int ndim, bint channels_last):
 cdef object result(object out, const int64_t *shape, int ndim, bint channels_last, convc_dtype dtype, operand *o):
     """The array that the operator writes: the caller's `out`, or a new one."""
     if out is None:
-        out = _empty(shape_tuple(shape, ndim, channels_last), numpy_dtype(dtype))
+        try:
+            out = _empty(shape_tuple(shape, ndim, channels_last), numpy_dtype(dtype))
+        except ValueError:
+            size = shape_tuple(shape, ndim, channels_last)
+            raise ValueError(f"the result would be too large: shape {size}") from None
     open_source(out, "out", INTEGER if dtype == CONVC_I64 else REAL, PyBUF_RECORDS, o)
     if o.tensor.dtype != dtype:
         raise TypeError(f"out must be {dtype_name(dtype)} as the inputs are, got {dtype_name(o.tensor.dtype)}")

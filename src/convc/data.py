@@ -480,7 +480,8 @@ def _find(directory: str | os.PathLike[str], names: list[str]) -> str:
         path = os.path.join(directory, name)
         if os.path.exists(path):
             return path
-    reason = f"no file {' or '.join(names)} there" if os.path.isdir(directory) else "no such directory"
+    missing = "not a directory" if os.path.exists(directory) else "no such directory"
+    reason = f"no file {' or '.join(names)} there" if os.path.isdir(directory) else missing
     raise FileNotFoundError(f"{os.fspath(directory)}: {reason}")
 
 

@@ -50,7 +50,9 @@ class Optimizer:
             raise ValueError("params must hold at least one parameter")
         for i, parameter in enumerate(self.parameters):
             if not isinstance(parameter, Parameter):
-                raise TypeError(f"params[{i}] must be a Parameter, got {type(parameter).__name__}")
+                raise TypeError(
+                    f"params[{i}] must be a Parameter, as net.parameters() gives, got {type(parameter).__name__}"
+                )
         if len(set(map(id, self.parameters))) < len(self.parameters):
             raise ValueError("params must not hold a parameter twice")
         self.lr = lr

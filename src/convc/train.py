@@ -102,7 +102,8 @@ def fit(
         Decides the order of the samples and what `Dropout` drops: the same network, data and seed give the same bits.
         None draws a seed.
     progress : bool
-        Show a bar with loss and accuracy for each epoch, or a line where tqdm is not installed, on stderr.
+        Show a bar with loss and accuracy for each epoch on stderr, or a line where that is not a terminal or tqdm is
+        not installed.
     callback : callable, optional
         ``callback(epoch, history)`` is called after each epoch, counted from 0; if it returns True, training ends.
 
@@ -133,6 +134,9 @@ def fit(
     x, y = _checked(net, x, y, loss, "")
     held_out = None if validation is None else _checked(net, *_pair(validation), loss, "validation ")
     optimizer = Adam(net.parameters()) if optimizer is None else optimizer
+    if not hasattr(optimizer, "step") or isinstance(optimizer, type):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        raise TypeError(f"optimizer must be an optimizer, such as optim.SGD(net.parameters(), lr=0.1), got {got}")
     order, dropout = np.random.SeedSequence(seed).spawn(2)
     rng = np.random.default_rng(order)
     net.seed(dropout)
@@ -318,7 +322,8 @@ def _checked(net: Module, x: Array, y: Array, loss: Loss, what: str) -> Data:
     if loss.reduction != "mean":
         raise ValueError(f"the loss must have reduction='mean', got {loss.reduction!r}")
     if y.ndim != 1 or y.dtype.kind not in "iu":
-        raise TypeError(f"{what}y must be one-dimensional and hold integers, got {y.dtype} of shape {y.shape}")
+        one_hot = "; for one-hot rows, y.argmax(axis=1)" if y.ndim == 2 else ""
+        raise TypeError(f"{what}y must be one-dimensional and hold integers, got {y.dtype} of shape {y.shape}{one_hot}")
     output = net(x[:1])
     if output.ndim != 2:
         raise ValueError(f"the network must give one row of scores a sample, got shape {output.shape} for one sample")
@@ -378,6 +383,8 @@ class _Tqdm(_Bar):
 def _bar(progress: bool, title: str, total: int) -> _Bar:
     if not progress:
         return _Bar()
+    if not sys.stderr.isatty() and "IPython" not in sys.modules:  # a bar would fill a log file with its past
+        return _Lines(title)
     try:
         from tqdm import tqdm
     except ImportError:

@@ -25,7 +25,7 @@ conv convc_conv_of(const convc_tensor *x, const convc_tensor *w, const convc_ten
     for (int i = x->ndim - 3, to = 2; i >= 0; i--, to--) {
         /* A single output takes no step, whatever it says: bounded, no address computed ahead of it overflows. */
         c.step[to] = c.y.size[to] > 1 ? p->stride[i] : min_i64(p->stride[i], c.x.size[to]);
-        c.dilation[to] = p->dilation[i];
+        c.dilation[to] = c.w.size[to] > 1 ? p->dilation[i] : 1; /* nor is a single tap apart from others */
         c.pad[to] = p->pad_before[i];
     }
     return c;
@@ -93,8 +93,8 @@ static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
 static int64_t tile_inputs(const conv *c, const direct_tile *t) { return c->w.c * c->w.size[0] * t->in_rows * t->line; }
 
 /* Lines are whole vectors long. Sizes are compared before they are multiplied, for a dilation may be any number. */
-static int direct_tile_of(const conv *c, direct_tile *t) {
-    int64_t lanes = convc_kernels_for(c->dtype)->lanes, planes = c->w.c * c->w.size[0];
+static int direct_tile_of(const conv *c, const convc_kernels *kernels, direct_tile *t) {
+    int64_t lanes = kernels->lanes, planes = c->w.c * c->w.size[0];
     int64_t down = (c->w.size[1] - 1) * c->dilation[1] + 1, along = (c->w.size[2] - 1) * c->dilation[2] + 1;
     t->cols = min_i64(c->y.size[2], DIRECT_COLS);
     t->rows = 1;
@@ -130,8 +130,8 @@ static int winograd_pays(const conv *c, purpose what) {
     return winograd < 9 * weights * (pixels + gemm_weight);
 }
 
-algorithm convc_choose(const conv *c, purpose what) {
-    int64_t lanes = convc_kernels_for(c->dtype)->lanes, k = c->y.c / c->groups;
+algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what) {
+    int64_t lanes = kernels->lanes, k = c->y.c / c->groups;
     int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
     int channels_last = c->y.stride_c == 1 && c->y.c > 1, rows_first = c->x.stride[2] == 1 && c->y.stride[2] == 1;
     int of_weights = what == OF_WEIGHTS;
@@ -141,10 +141,10 @@ algorithm convc_choose(const conv *c, purpose what) {
         /* A register block of GEMM has 14 rows on AVX-512: four channels leave most of it idle, eight make it worth the packing.
          * Above 64 channels a group the sum is long enough for GEMM's blocking to win back more. */
         int few = k <= 4 && c->w.c <= 64 && c->step[2] <= 2 && c->wanted != CONVC_WINOGRAD;
-        if (few && rows_first && (of_weights || direct_tile_of(c, &tile))) return DIRECT_ROWS;
+        if (few && rows_first && (of_weights || direct_tile_of(c, kernels, &tile))) return DIRECT_ROWS;
         if (k == 1 && c->w.c == 1 && c->wanted != CONVC_WINOGRAD && channels_are_contiguous(c)) return DIRECT_CHANNELS;
         /* Rows that are not contiguous are copied element by element, which GEMM's packing does more often still. */
-        if (few && c->groups > 1 && !of_weights && direct_tile_of(c, &tile)) return DIRECT_ROWS;
+        if (few && c->groups > 1 && !of_weights && direct_tile_of(c, kernels, &tile)) return DIRECT_ROWS;
     }
     if (convc_winograd_fits(c))
         if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, what))) return WINOGRAD;
@@ -219,16 +219,16 @@ static convc_status run_rows(const conv *c, algorithm how, const convc_kernels *
     double flops = 2.0 * (double)(c->y.n * c->y.c * taps) * (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
     size_t workspace = 0;
     if (how == DIRECT_ROWS) {
-        direct_tile_of(c, &j.tile);
+        direct_tile_of(c, kernels, &j.tile);
         workspace = (size_t)(tile_inputs(c, &j.tile) * convc_itemsize(c->dtype));
     }
     return convc_parallel(row_task, &j, planes * j.parts, flops, workspace);
 }
 
 static convc_status allocate(int64_t elements, convc_dtype dtype, void **packed) {
-    int64_t bytes = elements * convc_itemsize(dtype);
-    *packed = convc_allocate((size_t)bytes);
-    return *packed ? CONVC_OK : convc_fail(CONVC_NO_MEMORY, "no memory for packed weights, %lld bytes", (long long)bytes);
+    int64_t bytes = convc_times(elements, convc_itemsize(dtype));
+    *packed = bytes > 0 ? convc_allocate((size_t)bytes) : NULL;
+    return *packed ? CONVC_OK : convc_fail(CONVC_NO_MEMORY, "no memory for the packed weights");
 }
 
 static convc_status pack_weights(const conv *c, algorithm how, const convc_kernels *kernels, void **packed) {
@@ -267,7 +267,7 @@ static convc_status run_packed(const conv *c, algorithm how, const convc_kernels
 
 convc_status convc_run_conv(const conv *c) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
-    algorithm how = convc_choose(c, ONCE);
+    algorithm how = convc_choose(c, kernels, ONCE);
     void *packed;
     TRY(pack_weights(c, how, kernels, &packed));
     convc_status status = run_packed(c, how, kernels, packed);
@@ -340,7 +340,7 @@ static convc_status fill_plan(convc_plan *plan, const convc_tensor *bias) {
     }
     plan->conv.bias = plan->bias;
     plan->kernels = convc_kernels_for(plan->conv.dtype);
-    plan->algorithm = convc_choose(&plan->conv, PREPARED);
+    plan->algorithm = convc_choose(&plan->conv, plan->kernels, PREPARED);
     TRY(pack_weights(&plan->conv, plan->algorithm, plan->kernels, &plan->packed));
     plan->conv.w.data = NULL; /* packed now; the caller may free it */
     return CONVC_OK;

@@ -58,7 +58,7 @@ typedef enum algorithm {
 /* What is computed: y from weights that were packed beforehand, y from others, or the gradient of the weights. */
 typedef enum purpose { PREPARED, ONCE, OF_WEIGHTS } purpose;
 /* The one place where an algorithm is chosen; from shapes and strides alone. */
-algorithm convc_choose(const conv *c, purpose what);
+algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what);
 
 /* Refuses an algorithm that the convolution has no form for. */
 convc_status convc_check_algorithm(const conv *c);

@@ -50,7 +50,7 @@ static conv phase_conv(const conv *forward, const phase f[3]) {
     c.w.stride_c = forward->w.stride_n;
     for (int i = 0; i < 3; i++) {
         c.step[i] = 1;
-        c.dilation[i] = f[i].dilation;
+        c.dilation[i] = f[i].taps > 1 ? f[i].dilation : 1;
         c.pad[i] = f[i].pad;
         c.y.size[i] = f[i].count;
         c.y.stride[i] = forward->x.stride[i] * forward->step[i];
@@ -151,7 +151,7 @@ convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_
     conv c = convc_conv_of(x, grad_w, grad_y, p);
     TRY(convc_check_algorithm(&c));
     if (x->shape[0] == 0) return convc_fill_zero(grad_w);
-    algorithm how = convc_choose(&c, OF_WEIGHTS);
+    algorithm how = convc_choose(&c, convc_kernels_for(c.dtype), OF_WEIGHTS);
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(&c, how);
     if (how == WINOGRAD) return convc_winograd_weight_gradient(&c);
     window w;

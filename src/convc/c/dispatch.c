@@ -95,8 +95,8 @@ static const struct isa *current(void) {
     isa = find(getenv("CONVC_ISA"));
     for (int i = ISAS - 1; !isa; i--)
         if (isas[i].available()) isa = &isas[i];
-    atomic_store_explicit(&chosen, isa, memory_order_release);
-    return isa;
+    const struct isa *none = NULL; /* convc_set_isa may have been called meanwhile */
+    return atomic_compare_exchange_strong(&chosen, &none, isa) ? isa : none;
 }
 
 const convc_kernels *convc_kernels_for(convc_dtype dtype) { return (*current()->kernels)[dtype == CONVC_F64]; }

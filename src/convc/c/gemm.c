@@ -1,4 +1,5 @@
 /* GEMM jobs: the grid of tasks, packing beforehand, the sum of splits; and the public matrix product and linear layers. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,6 +7,7 @@
 
 #define TASKS_A_THREAD 3           /* enough that a late thread costs little */
 #define MIN_TASK_FLOPS 2e5         /* a smaller task is not worth splitting off */
+#define MAX_TASK_FLOPS 1e9  /* a larger one takes too long */
 
 axis axis_collapse(axis a) {
     axis out = axis_plain(1, 0);
@@ -55,7 +57,10 @@ void convc_gemm_prepare(gemm_job *job) {
     /* C that must be gathered limits the rows of a task; so does packing A once for each block of k, which should find it in L2. */
     job->m_tasks = plain_c && !job->packed_b ? 1 : ceil_div(job->m_panels, max_m);
 
+    /* Between tasks it is seen whether the user has interrupted. */
     double flops = job_flops(job);
+    double largest = flops / ((double)(job->groups * job->splits) * (double)(job->n_tasks * job->m_tasks) * MAX_TASK_FLOPS);
+    if (largest > 1) job->m_tasks = (int64_t)fmin((double)job->m_panels, ceil((double)job->m_tasks * largest));
     int threads = convc_threads_for(flops);
     if (threads == 1) return;
     int64_t want = (int64_t)min_i64(TASKS_A_THREAD * threads, (int64_t)(flops / MIN_TASK_FLOPS));
@@ -103,10 +108,12 @@ convc_status convc_gemm_run(gemm_job *job) {
 /* ---- packing ---- */
 
 int64_t convc_packed_a_size(const gemm_job *job) {
-    return job->groups * ceil_div(job->k, job->kernels->kc) * job->m * job->kernels->lda;
+    return convc_times(convc_times(job->groups * ceil_div(job->k, job->kernels->kc), job->kernels->lda), job->m);
 }
 
-int64_t convc_packed_b_size(const gemm_job *job) { return job->groups * job->n_panels * job->kernels->nr * job->k; }
+int64_t convc_packed_b_size(const gemm_job *job) {
+    return convc_times(convc_times(job->groups * job->n_panels, job->kernels->nr), job->k);
+}
 
 typedef struct packing {
     const gemm_job *job;

@@ -10,9 +10,7 @@ static conv columns_conv(const convc_tensor *x, const int64_t *kernel, const con
         w.shape[i] = kernel[i - 2];
         y.shape[i] = out_size[i - 2];
     }
-    conv c = convc_conv_of(x, &w, &y, p);
-    c.groups = 1;
-    return c;
+    return convc_conv_of(x, &w, &y, p);
 }
 
 static convc_status check_columns(const convc_tensor *x, const char *x_name, const int64_t *kernel, const convc_conv_params *p,
@@ -32,7 +30,7 @@ static convc_status check_columns(const convc_tensor *x, const char *x_name, con
     w[1] = x->shape[1];
     for (int i = 2; i < x->ndim; i++) w[i] = kernel[i - 2];
     TRY(convc_conv_output_shape(x->ndim, x->shape, w, &plain, y));
-    *c = columns_conv(x, kernel, p, y + 2);
+    *c = columns_conv(x, kernel, &plain, y + 2);
     return CONVC_OK;
 }
 

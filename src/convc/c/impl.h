@@ -23,6 +23,9 @@ convc_status convc_fail(convc_status status, const char *format, ...);
         if (try_status != CONVC_OK) return try_status; \
     } while (0)
 
+/* a * b, or -1 if that is more bytes than can be addressed, or if either is negative. */
+int64_t convc_times(int64_t a, int64_t b);
+
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -47,14 +50,22 @@ convc_status convc_contiguous(const convc_tensor *vector, const void **data, voi
 /* Memory that may be large; free() gives it back (memory.c). */
 void *convc_allocate(size_t bytes);
 
+/* Memory that the calling thread keeps for next time: 64-byte aligned, of at least `bytes`, NULL if there is none. It is lent until
+ * it is returned, for a signal handler may call again meanwhile; the handle says what was lent. */
+typedef enum convc_kind { CONVC_WORKSPACE, CONVC_SCRATCH } convc_kind;
+typedef struct convc_loan {
+    size_t size;
+    void *memory;
+} convc_loan;
+void *convc_borrow(convc_kind kind, size_t bytes, convc_loan *loan);
+void convc_return(convc_kind kind, convc_loan *loan);
+
 /* ---- threads (threads.c) ---- */
 
 typedef void (*convc_task)(const void *context, int64_t task, void *workspace);
 /* Runs tasks 0..count-1, each once, on as many threads as `flops` of work in all are worth; each thread has its own
  * `workspace` bytes, 64-byte aligned. Fails before any task runs if there is no memory. */
 convc_status convc_parallel(convc_task run, const void *context, int64_t count, double flops, size_t workspace);
-/* Memory, 64-byte aligned, that the calling thread keeps until it asks again; tasks may share it. NULL if there is none. */
-void *convc_scratch(size_t bytes);
 /* The threads that work of this size would get. */
 int convc_threads_for(double flops);
 
@@ -158,7 +169,7 @@ typedef struct convc_kernels {
     size_t copy_scratch; /* bytes */
     /* The reverse for a job's C: src, row-major, to rows m0..m1 and columns n0..n1 of c along the job's axes. */
     void (*store_block)(const gemm_job *job, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *src, int64_t ld, void *c);
-    /* direct_tmpl.c: output rows oh0..oh1 of plane (n, group, od), vectors along w; of plane (n, od), vectors along the channels;
+    /* direct_tmpl.c and depthwise_tmpl.c: output rows oh0..oh1 of plane (n, group, od), vectors along w; of plane (n, od), vectors along the channels;
      * and the weights as these want them. */
     void (*direct_rows)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
                         int64_t oh1, void *workspace);

@@ -30,7 +30,7 @@ convc_status convc_fail(convc_status status, const char *format, ...) {
 typedef long long ll;
 
 /* a * b and a + b of numbers that are not negative; -1 stands for "too large" and stays so. */
-static int64_t times(int64_t a, int64_t b) {
+int64_t convc_times(int64_t a, int64_t b) {
     if (a < 0 || b < 0) return -1;
     return b != 0 && a > MAX_BYTES / b ? -1 : a * b;
 }
@@ -66,7 +66,7 @@ convc_status convc_check_any(const convc_tensor *t, const char *name, int min_nd
     int64_t item = convc_itemsize(t->dtype), bytes = item;
     for (int i = 0; i < t->ndim; i++) {
         if (t->shape[i] < 0) return INVALID("%s has a negative extent, %lld in dimension %d", name, (ll)t->shape[i], i);
-        bytes = times(bytes, t->shape[i] ? t->shape[i] : 1);
+        bytes = convc_times(bytes, t->shape[i] ? t->shape[i] : 1);
         if (bytes < 0) return INVALID("%s is too large", name);
     }
     if (convc_size(t) == 0) return CONVC_OK;
@@ -161,7 +161,7 @@ convc_status convc_check_shape(const convc_tensor *t, const char *name, const in
 convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after) {
     if (kernel < 1) return INVALID("kernel_size must be at least 1, got %lld", (ll)kernel);
     if (dilation < 1) return INVALID("dilation must be at least 1, got %lld", (ll)dilation);
-    int64_t total = times(dilation, kernel - 1);
+    int64_t total = convc_times(dilation, kernel - 1);
     if (total < 0) return INVALID("dilation %lld with kernel size %lld is too large", (ll)dilation, (ll)kernel);
     *before = total / 2;
     *after = total - total / 2;
@@ -176,12 +176,15 @@ typedef struct sweep {
 
 /* Names the paddings and the extents nearby at which the stride fits. */
 static convc_status does_not_fit(const sweep *s, int dim, int64_t rest) {
-    int64_t more = s->stride - rest;
-    return INVALID(
-        "stride %lld does not fit spatial dimension %d: (%lld + %lld - %lld) / %lld + 1 is not whole; an input of %lld or "
-        "%lld, or a total padding of %lld, would fit",
-        (ll)s->stride, dim, (ll)s->extent, (ll)(s->before + s->after), (ll)(s->dilation * (s->kernel - 1) + 1), (ll)s->stride,
-        (ll)(s->extent - rest), (ll)(s->extent + more), (ll)(s->before + s->after + more));
+    int64_t more = s->stride - rest, larger = plus(s->extent, more), padding = plus(s->before + s->after, more);
+    char smaller[32] = "", others[96] = "";
+    if (s->extent > rest) snprintf(smaller, sizeof smaller, "%lld or ", (ll)(s->extent - rest));
+    if (larger > 0 && padding > 0)
+        snprintf(others, sizeof others, "; an input of %s%lld, or a total padding of %lld, would fit", smaller, (ll)larger,
+                 (ll)padding);
+    return INVALID("stride %lld does not fit spatial dimension %d: (%lld + %lld - %lld) / %lld + 1 is not whole%s", (ll)s->stride,
+                   dim, (ll)s->extent, (ll)(s->before + s->after), (ll)(s->dilation * (s->kernel - 1) + 1), (ll)s->stride,
+                   others);
 }
 
 static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
@@ -192,7 +195,7 @@ static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
     if (s->before < 0 || s->after < 0)
         return INVALID("padding must not be negative, got (%lld, %lld) in spatial dimension %d", (ll)s->before, (ll)s->after,
                        dim);
-    int64_t reach = plus(times(s->dilation, s->kernel - 1), 1);
+    int64_t reach = plus(convc_times(s->dilation, s->kernel - 1), 1);
     int64_t padded = plus(s->extent, plus(s->before, s->after));
     if (reach < 0)
         return INVALID("kernel_size %lld with dilation %lld is too large in spatial dimension %d", (ll)s->kernel, (ll)s->dilation,
@@ -217,7 +220,7 @@ static convc_status check_ndim(int ndim) {
 
 static convc_status check_total(const int64_t *shape, int ndim) {
     int64_t bytes = 8;
-    for (int i = 0; i < ndim; i++) bytes = times(bytes, shape[i]);
+    for (int i = 0; i < ndim; i++) bytes = convc_times(bytes, shape[i]);
     char text[TEXT];
     return bytes >= 0 ? CONVC_OK : INVALID("the output would be too large: (%s)", describe(shape, ndim, text, TEXT));
 }
@@ -232,9 +235,13 @@ convc_status convc_conv_output_shape(int ndim, const int64_t *x, const int64_t *
         return INVALID("weight must have at least 1 channel each way, got %lld out and %lld in", (ll)w[0], (ll)w[1]);
     if (x[1] % p->groups) return INVALID("groups %lld must divide the %lld channels of x", (ll)p->groups, (ll)x[1]);
     if (w[0] % p->groups) return INVALID("groups %lld must divide the %lld output channels of weight", (ll)p->groups, (ll)w[0]);
-    if (w[1] != x[1] / p->groups)
-        return INVALID("weight must have %lld input channels a group, as x has %lld channels in %lld groups; got %lld",
-                       (ll)(x[1] / p->groups), (ll)x[1], (ll)p->groups, (ll)w[1]);
+    if (w[1] != x[1] / p->groups) {
+        int elsewhere = 0; /* do x's channels stand where another layout has them? */
+        for (int i = 2; i < ndim; i++) elsewhere |= x[i] / p->groups == w[1] && x[i] % p->groups == 0;
+        return INVALID("weight must have %lld input channels a group, as x has %lld channels in %lld group%s; got %lld%s",
+                       (ll)(x[1] / p->groups), (ll)x[1], (ll)p->groups, p->groups == 1 ? "" : "s", (ll)w[1],
+                       elsewhere ? "; is it the right layout of x?" : "");
+    }
     y[0] = x[0];
     y[1] = w[0];
     for (int i = 0; i < ndim - 2; i++) {
@@ -273,8 +280,8 @@ convc_status convc_im2col_shape(int ndim, const int64_t *x, const int64_t *kerne
     cols[1] = x[1];
     cols[2] = 1;
     for (int i = 0; i < ndim - 2; i++) {
-        cols[1] = times(cols[1], kernel[i]);
-        cols[2] = times(cols[2], y[i + 2]);
+        cols[1] = convc_times(cols[1], kernel[i]);
+        cols[2] = convc_times(cols[2], y[i + 2]);
     }
     if (cols[1] < 0 || cols[2] < 0) return INVALID("the columns would be too large");
     return check_total(cols, 3);

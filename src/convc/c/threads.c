@@ -110,28 +110,23 @@ int convc_threads_for(double flops) {
 #endif
 }
 
-/* ---- memory that each calling thread keeps: a workspace for itself and the team that it leads, and its scratch ---- */
-
-typedef struct block {
-    size_t size;
-    void *memory;
-} block;
+/* ---- what each calling thread keeps ---- */
 
 typedef struct kept {
-    block workspace, scratch;
+    convc_loan blocks[2];
+    double checked; /* when this thread last asked whether it is interrupted */
 } kept;
 
 #if defined(_WIN32)
-static __declspec(thread) kept blocks;
-static kept *kept_blocks(void) { return &blocks; }
+static __declspec(thread) kept mine;
+static kept *kept_here(void) { return &mine; }
 #else
 static pthread_key_t key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void release(void *p) {
     kept *k = p;
-    free(k->workspace.memory);
-    free(k->scratch.memory);
+    for (int i = 0; i < 2; i++) free(k->blocks[i].memory);
     free(k);
 }
 
@@ -144,7 +139,7 @@ static void set_up(void) {
     pthread_atfork(NULL, NULL, in_child);
 }
 
-static kept *kept_blocks(void) {
+static kept *kept_here(void) {
     pthread_once(&once, set_up);
     kept *k = pthread_getspecific(key);
     if (!k && (k = calloc(1, sizeof *k)) && pthread_setspecific(key, k)) {
@@ -155,19 +150,29 @@ static kept *kept_blocks(void) {
 }
 #endif
 
-static char *aligned_block(block *b, size_t bytes) {
-    if (b->size < bytes) {
-        free(b->memory);
-        b->memory = convc_allocate(bytes + ALIGNMENT);
-        b->size = b->memory ? bytes : 0;
-        if (!b->memory) return NULL;
+void *convc_borrow(convc_kind kind, size_t bytes, convc_loan *loan) {
+    kept *k = kept_here();
+    *loan = (convc_loan){0};
+    if (!k) return NULL;
+    *loan = k->blocks[kind];
+    k->blocks[kind] = (convc_loan){0};
+    if (!loan->memory || loan->size < bytes) {
+        free(loan->memory);
+        loan->memory = convc_allocate(bytes + ALIGNMENT);
+        loan->size = loan->memory ? bytes : 0;
+        if (!loan->memory) return NULL;
     }
-    return (char *)(((uintptr_t)b->memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    return (void *)(((uintptr_t)loan->memory + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
 }
 
-void *convc_scratch(size_t bytes) {
-    kept *k = kept_blocks();
-    return k ? aligned_block(&k->scratch, bytes) : NULL;
+void convc_return(convc_kind kind, convc_loan *loan) {
+    kept *k = kept_here();
+    convc_loan other = *loan;
+    if (k && k->blocks[kind].size <= loan->size) {
+        other = k->blocks[kind];
+        k->blocks[kind] = *loan;
+    }
+    free(other.memory);
 }
 
 /* ---- running ---- */
@@ -186,21 +191,23 @@ typedef struct team {
     int64_t count;
     char *workspace;
     size_t stride;
+    int checked; /* for interrupts */
     atomic_llong next;
     atomic_int stop;
 } team;
 
-static void take_tasks(team *t, int thread) {
-    int (*check)(void) = thread == 0 && t->count > 1 ? atomic_load(&interrupt_check) : NULL;
-    double checked = check ? now() : 0;
+#define CHECKED_FLOPS 1e6 /* a single task of less is over before a clock is read */
+
+static void take_tasks(team *t, int thread, kept *caller) {
+    int (*check)(void) = thread == 0 && t->checked ? atomic_load(&interrupt_check) : NULL;
     while (!atomic_load_explicit(&t->stop, memory_order_relaxed)) {
         int64_t task = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
         if (task >= t->count) return;
         t->run(t->context, task, t->workspace + (size_t)thread * t->stride);
         if (!check) continue;
-        double time = now();
-        if (time - checked < CHECK_SECONDS && time >= checked) continue;
-        checked = time;
+        double time = now(), since = time - caller->checked;
+        if (since >= 0 && since < CHECK_SECONDS) continue;
+        caller->checked = time;
         if (check()) atomic_store(&t->stop, 1);
     }
 }
@@ -208,18 +215,20 @@ static void take_tasks(team *t, int thread) {
 convc_status convc_parallel(convc_task run, const void *context, int64_t count, double flops, size_t workspace) {
     if (count <= 0) return CONVC_OK;
     int threads = (int)min_i64(convc_threads_for(flops), count);
-    team t = {.run = run, .context = context, .count = count};
+    team t = {.run = run, .context = context, .count = count, .checked = flops >= CHECKED_FLOPS};
     t.stride = (workspace + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    kept *k = kept_blocks();
-    t.workspace = k ? aligned_block(&k->workspace, t.stride * (size_t)threads + 1) : NULL;
+    convc_loan loan;
+    t.workspace = convc_borrow(CONVC_WORKSPACE, t.stride * (size_t)threads + 1, &loan);
     if (!t.workspace) return convc_fail(CONVC_NO_MEMORY, "no memory for a workspace of %zu bytes", t.stride * (size_t)threads);
+    kept *caller = kept_here();
 #if defined(_OPENMP)
     if (threads > 1) {
         atomic_store(&threads_ran, 1);
 #pragma omp parallel num_threads(threads)
-        take_tasks(&t, omp_get_thread_num());
+        take_tasks(&t, omp_get_thread_num(), caller);
     } else
 #endif
-        take_tasks(&t, 0);
+        take_tasks(&t, 0, caller);
+    convc_return(CONVC_WORKSPACE, &loan);
     return atomic_load(&t.stop) ? convc_fail(CONVC_INTERRUPTED, "interrupted") : CONVC_OK;
 }

@@ -8,8 +8,6 @@
 #define TRANSFORM_FLOPS 8.0 /* what an element transformed costs, in flops of multiplication */
 
 int convc_winograd_fits(const conv *c) {
-    const double most = 1e15; /* elements of transformed filters: a broadcast view can claim to be larger than any memory */
-    if ((double)c->w.c * (double)c->w.size[0] * (double)c->y.c > most) return 0;
     for (int i = 1; i < 3; i++)
         if (c->w.size[i] != 3 || c->step[i] != 1 || c->dilation[i] > INT32_MAX) return 0;
     return 1;
@@ -35,15 +33,16 @@ int64_t convc_winograd_tiles(const conv *c) {
     return tiles_of(&j);
 }
 
+/* Elements of a group's transformed filters, or -1. */
 static int64_t group_size(const winograd_job *j, const convc_kernels *kernels) {
-    return j->panels * WINOGRAD_POINTS * j->depth * kernels->nr;
+    return convc_times(convc_times(j->panels, WINOGRAD_POINTS * kernels->nr), j->depth);
 }
 
 /* ---- filters ---- */
 
 int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels) {
     winograd_job j = job_of(c, kernels);
-    return c->groups * group_size(&j, kernels);
+    return convc_times(c->groups, group_size(&j, kernels));
 }
 
 typedef struct filters {
@@ -105,17 +104,19 @@ convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, con
     int64_t tile_bytes = WINOGRAD_POINTS * ceil_div(j.depth, kernels->winograd_kc) * kernels->winograd_lda * item;
     int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile_bytes));
-    j.v = convc_scratch((size_t)(ceil_div(tiles, rounds) * tile_bytes));
+    convc_loan loan;
+    j.v = convc_borrow(CONVC_SCRATCH, (size_t)(ceil_div(tiles, rounds) * tile_bytes), &loan);
     if (!j.v) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
-    for (; j.group < c->groups; j.group++) {
+    convc_status status = CONVC_OK;
+    for (int64_t i = 0; i < c->groups * rounds && status == CONVC_OK; i++) {
+        j.group = i / rounds;
         j.u = (const char *)u + j.group * group_size(&j, kernels) * item;
-        for (int64_t i = 0; i < rounds; i++) {
-            j.first = split_point(tiles, rounds, i);
-            j.count = split_point(tiles, rounds, i + 1) - j.first;
-            TRY(run_round(&j, kernels));
-        }
+        j.first = split_point(tiles, rounds, i % rounds);
+        j.count = split_point(tiles, rounds, i % rounds + 1) - j.first;
+        status = run_round(&j, kernels);
     }
-    return CONVC_OK;
+    convc_return(CONVC_SCRATCH, &loan);
+    return status;
 }
 
 /* ---- the gradient of the weights ---- */
@@ -154,15 +155,18 @@ convc_status convc_winograd_weight_gradient(const conv *c) {
     int64_t image = WINOGRAD_POINTS * ceil_div(j.depth, kernels->winograd_kc) * kernels->winograd_lda * item;
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, TILES_BYTES / (image + most * panel))),
             count = ceil_div(tiles, rounds);
-    char *scratch = convc_scratch((size_t)(count * (image + most * panel) + j.depth * most * panel));
+    convc_loan loan;
+    char *scratch = convc_borrow(CONVC_SCRATCH, (size_t)(count * (image + most * panel) + j.depth * most * panel), &loan);
     if (!scratch) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images and gradients");
     j.v = scratch;
     j.z = scratch + count * image;
     j.m = scratch + count * (image + most * panel);
+    convc_status status = CONVC_OK;
     for (; j.group < c->groups; j.group++)
-        for (j.first_panel = 0; j.first_panel < j.panels; j.first_panel += j.chunk) {
+        for (j.first_panel = 0; j.first_panel < j.panels && status == CONVC_OK; j.first_panel += j.chunk) {
             j.chunk = min_i64(most, j.panels - j.first_panel);
-            TRY(sum_chunk(&j, kernels, tiles, rounds));
+            status = sum_chunk(&j, kernels, tiles, rounds);
         }
-    return CONVC_OK;
+    convc_return(CONVC_SCRATCH, &loan);
+    return status;
 }

@@ -32,9 +32,11 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Module) -> None:
-        for i, layer in enumerate(layers):
+        given: tuple[object, ...] = layers
+        for i, layer in enumerate(given):
             if not isinstance(layer, Module):
-                raise TypeError(f"layer {i} must be a Module, got {layer!r}")
+                unpack = "; a list of layers is given as Sequential(*layers)" if isinstance(layer, list | tuple) else ""
+                raise TypeError(f"layer {i} must be a Module, got {layer!r}{unpack}")
         self.layers = list(layers)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

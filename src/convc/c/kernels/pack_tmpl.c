@@ -237,7 +237,7 @@ static void FN(copy_along_taps)(const matrix *a, int64_t i0, int64_t i1, int64_t
         const real *src = (const real *)a->data + FN(address)(&a->rows, pixel);
         int64_t tap[4] = {first[0], first[1], first[2], first[3]};
         int64_t start = pixel[3] * w->step[2] - w->pad[2], room = w->extent[2] - start; /* taps inside, of a row of them */
-        int64_t enter = start < 0 ? ceil_div(-start, w->dilation[2]) : 0;
+        int64_t enter = start < 0 ? min_i64(ceil_div(-start, w->dilation[2]), width) : 0;
         int64_t leave = (width - 1) * w->dilation[2] < room ? width : room > 0 ? ceil_div(room, w->dilation[2]) : 0;
         for (int64_t j = j0; j < j1;) {
             int64_t at = together ? tap[2] * channels + tap[3] : tap[3], run = min_i64(j1 - j, span - at);

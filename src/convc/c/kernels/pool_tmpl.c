@@ -107,10 +107,9 @@ static inline void FN(next_strip)(const pool *p, place *at, FN(pool_row) * s) {
     if (s->index) s->index += p->indices.stride[1];
 }
 
-/* What the strip's line reads at taps kd, kh. */
+/* Column 0 of the row that the strip reads at taps kd, kh. */
 static inline const real *FN(row_under)(const pool *p, const FN(pool_row) * s, int64_t kd, int64_t kh) {
-    return s->x + (s->start[0] + kd * p->dilation[0]) * p->x.stride[0] + (s->start[1] + kh * p->dilation[1]) * p->x.stride[1] +
-           (s->start[2] + s->lo) * p->x.stride[2];
+    return s->x + (s->start[0] + kd * p->dilation[0]) * p->x.stride[0] + (s->start[1] + kh * p->dilation[1]) * p->x.stride[1];
 }
 
 /* line[i] = a[i], or the greater of a[i] and b[i]; the last vector overlaps the one before it or is masked. */
@@ -429,9 +428,10 @@ static void FN(pool_pixels)(const pool *p, int64_t begin, int64_t end) {
 
 /* Outputs begin..end, in the order of pool_place. */
 static void FN(max_pool)(const pool *p, int64_t begin, int64_t end, void *workspace) {
-    int64_t reach[3], span = (p->kernel[2] - 1) * p->dilation[2] + 1;
-    for (int k = 0; k < 3; k++) reach[k] = (p->kernel[k] - 1) * p->dilation[k];
-    int countable = !p->indices.data || flat_index(p, reach) < (F64 ? INT32_MAX : 1 << 24);
+    int64_t span = (p->kernel[2] - 1) * p->dilation[2] + 1;
+    double distance = 0; /* from a window's first tap to its last, in flat indices, which lanes count in */
+    for (int k = 0; k < 3; k++) distance = distance * (double)p->x.size[k] + (double)(p->kernel[k] - 1) * (double)p->dilation[k];
+    int countable = !p->indices.data || distance < (F64 ? INT32_MAX : 1 << 24);
     int fits_line = p->step[2] <= LINE / 4 / VL && span <= LINE / 2;
     if (countable && p->channels_last) FN(pool_pixels)(p, begin, end);
     else if (!countable || !fits_line) FN(pool_windows)(p, begin, end);
