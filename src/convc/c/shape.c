@@ -177,7 +177,7 @@ typedef struct sweep {
 /* Names the paddings and the extents nearby at which the stride fits. */
 static convc_status does_not_fit(const sweep *s, int dim, int64_t rest) {
     int64_t more = s->stride - rest, larger = plus(s->extent, more), padding = plus(s->before + s->after, more);
-    char smaller[32] = "", others[96] = "";
+    char smaller[32] = "", others[160] = "";
     if (s->extent > rest) snprintf(smaller, sizeof smaller, "%lld or ", (ll)(s->extent - rest));
     if (larger > 0 && padding > 0)
         snprintf(others, sizeof others, "; an input of %s%lld, or a total padding of %lld, would fit", smaller, (ll)larger,
