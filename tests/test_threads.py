@@ -95,7 +95,7 @@ def test_fifty_forks(threads):
 @pytest.mark.parametrize("algorithm", ["gemm", "winograd"])
 def test_a_signal_handler_may_call_again(algorithm):
     """It runs in the middle of an operator, whose memory is not the nested call's to take."""
-    x, weight = np.ones((1, 64, 128, 128)), np.ones((64, 64, 3, 3))
+    x, weight = np.ones((2, 64, 128, 128)), np.ones((64, 64, 3, 3))
     big, calls = np.ones((300, 300)), []
 
     def handler(*_):
@@ -107,8 +107,8 @@ def test_a_signal_handler_may_call_again(algorithm):
     convc.set_num_threads(1)
     expected = convc.conv2d(x, weight, algorithm=algorithm)
     try:
-        for _ in range(20):
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        signal.setitimer(signal.ITIMER_REAL, 0.03)
+        for _ in range(100):
             np.testing.assert_array_equal(convc.conv2d(x, weight, algorithm=algorithm), expected)
             if calls:
                 break

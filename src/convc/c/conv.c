@@ -122,7 +122,7 @@ static int winograd_pays(const conv *c, purpose what) {
     if (what == OF_WEIGHTS) winograd_weight += 4; /* sums are transformed back, and stored in their order */
     if (what == ONCE) {
         gemm_weight += 5;
-        winograd_weight += 36 * bytes > cache ? 60 : 14; /* fresh pages of that size are expensive, too */
+        winograd_weight = 16;
     }
     /* An element of the transformed image costs as much as 32 multiply-adds, one transformed back 24. */
     double groups = (double)c->groups;
@@ -268,6 +268,7 @@ static convc_status run_packed(const conv *c, algorithm how, const convc_kernels
 convc_status convc_run_conv(const conv *c) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
     algorithm how = convc_choose(c, kernels, ONCE);
+    if (how == WINOGRAD) return convc_winograd_run(c, kernels, NULL);
     void *packed;
     TRY(pack_weights(c, how, kernels, &packed));
     convc_status status = run_packed(c, how, kernels, packed);

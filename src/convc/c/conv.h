@@ -68,7 +68,7 @@ int convc_winograd_fits(const conv *c);
 int64_t convc_winograd_tiles(const conv *c);
 int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels);
 convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u);
-convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u);
+convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u); /* u may be NULL */
 convc_status convc_winograd_weight_gradient(const conv *c);
 
 #endif

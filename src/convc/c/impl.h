@@ -183,7 +183,7 @@ typedef struct convc_kernels {
     /* winograd_tmpl.c: depth of a panel, row length of transformed inputs, most output panels of a task; and its three steps. */
     int winograd_kc, winograd_lda, winograd_chunk;
     size_t winograd_workspace;
-    void (*winograd_weights)(const struct winograd_job *job, int64_t task, void *u);
+    void (*winograd_weights)(const struct winograd_job *job, int64_t task, void *workspace);
     void (*winograd_inputs)(const struct winograd_job *job, int64_t task, void *workspace);
     void (*winograd_outputs)(const struct winograd_job *job, int64_t task, void *workspace);
     /* winograd_weight_tmpl.c: the steps after winograd_inputs that give the gradient of the weights. */

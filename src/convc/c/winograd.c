@@ -4,6 +4,7 @@
 #define ROUND_BYTES \
     (5 << 19) /* of transformed images for each thread: they should stay in the caches until they are multiplied */
 #define ROUND_THREADS 4 /* that it grows with */
+#define FILTER_BYTES (6 << 20) /* of filters transformed in passing: a chunk of them at a time, which the caches still hold */
 #define PART_TILES 30 /* tiles that one task transforms */
 #define TRANSFORM_FLOPS 8.0 /* what an element transformed costs, in flops of multiplication */
 
@@ -33,88 +34,101 @@ int64_t convc_winograd_tiles(const conv *c) {
     return tiles_of(&j);
 }
 
-/* Elements of a group's transformed filters, or -1. */
-static int64_t group_size(const winograd_job *j, const convc_kernels *kernels) {
-    return convc_times(convc_times(j->panels, WINOGRAD_POINTS * kernels->nr), j->depth);
+/* Bytes of one panel of transformed filters, or -1. */
+static int64_t panel_bytes(const winograd_job *j, const convc_kernels *kernels) {
+    return convc_times(WINOGRAD_POINTS * kernels->nr * convc_itemsize(j->c->dtype), j->depth);
 }
 
-/* ---- filters ---- */
-
-int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels) {
-    winograd_job j = job_of(c, kernels);
-    return convc_times(c->groups, group_size(&j, kernels));
+/* Bytes of one transformed tile, all channels of a group. */
+static int64_t tile_bytes(const winograd_job *j, const convc_kernels *kernels) {
+    return WINOGRAD_POINTS * ceil_div(j->depth, kernels->winograd_kc) * kernels->winograd_lda * convc_itemsize(j->c->dtype);
 }
 
-typedef struct filters {
-    winograd_job job;
-    const convc_kernels *kernels;
-    void *u;
-    int64_t tasks; /* of a group */
-} filters;
+/* ---- the steps, each shared out among the threads ---- */
 
-static void weight_task(const void *context, int64_t task, void *workspace) {
-    const filters *f = context;
-    winograd_job j = f->job;
-    (void)workspace;
-    j.group = task / f->tasks;
-    f->kernels->winograd_weights(&j, task % f->tasks,
-                                 (char *)f->u + j.group * group_size(&j, f->kernels) * convc_itemsize(j.c->dtype));
-}
-
-convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u) {
-    filters f = {.job = job_of(c, kernels), .kernels = kernels, .u = u};
-    f.tasks = f.job.panels * c->w.size[0] * f.job.vectors;
-    return convc_parallel(weight_task, &f, c->groups * f.tasks, TRANSFORM_FLOPS * (double)convc_winograd_size(c, kernels), 0);
-}
-
-/* ---- images ---- */
-
-typedef struct round {
+typedef struct step {
     const winograd_job *job;
     void (*run)(const winograd_job *job, int64_t task, void *workspace);
-} round;
+} step;
 
-static void round_task(const void *context, int64_t task, void *workspace) {
-    const round *r = context;
-    r->run(r->job, task, workspace);
+static void step_task(const void *context, int64_t task, void *workspace) {
+    const step *s = context;
+    s->run(s->job, task, workspace);
+}
+
+static convc_status run_step(const winograd_job *j, void (*run)(const winograd_job *, int64_t, void *), int64_t tasks,
+                             double flops, const convc_kernels *kernels) {
+    const step s = {j, run};
+    return convc_parallel(step_task, &s, tasks, flops, kernels->winograd_workspace);
+}
+
+static convc_status transform_filters(const winograd_job *j, const convc_kernels *kernels) {
+    double elements = (double)(j->chunk * kernels->nr) * (double)j->depth * WINOGRAD_POINTS;
+    return run_step(j, kernels->winograd_weights, j->chunk * j->c->w.size[0] * j->vectors, TRANSFORM_FLOPS * elements, kernels);
 }
 
 static convc_status transform_images(winograd_job *j, const convc_kernels *kernels) {
-    round inputs = {j, kernels->winograd_inputs};
+    double elements = (double)j->count * (double)j->depth * WINOGRAD_POINTS;
     j->parts = ceil_div(j->count, PART_TILES);
-    return convc_parallel(round_task, &inputs, j->parts * j->c->w.size[0] * j->vectors,
-                          TRANSFORM_FLOPS * WINOGRAD_POINTS * (double)j->count * (double)j->depth, kernels->winograd_workspace);
+    return run_step(j, kernels->winograd_inputs, j->parts * j->c->w.size[0] * j->vectors, TRANSFORM_FLOPS * elements, kernels);
 }
 
-static convc_status run_round(winograd_job *j, const convc_kernels *kernels) {
-    int64_t outs = j->c->y.c / j->c->groups;
-    double flops = 2.0 * WINOGRAD_POINTS * (double)j->count * (double)j->depth * (double)outs;
-    round outputs = {j, kernels->winograd_outputs};
-    TRY(transform_images(j, kernels));
+static convc_status multiply(winograd_job *j, const convc_kernels *kernels) {
+    double flops = 2.0 * WINOGRAD_POINTS * (double)j->count * (double)j->depth * (double)(j->chunk * kernels->nr);
     j->blocks = ceil_div(j->count, WINOGRAD_BLOCK);
-    j->chunks = ceil_div(j->panels, kernels->winograd_chunk);
+    j->shares = ceil_div(j->chunk, kernels->winograd_chunk);
     /* No sum depends on how the panels are shared out. */
-    if (j->blocks * j->chunks < 2 * convc_threads_for(flops)) j->chunks = j->panels;
-    return convc_parallel(round_task, &outputs, j->blocks * j->chunks, flops, kernels->winograd_workspace);
+    if (j->blocks * j->shares < 2 * convc_threads_for(flops)) j->shares = j->chunk;
+    return run_step(j, kernels->winograd_outputs, j->blocks * j->shares, flops, kernels);
+}
+
+/* ---- filters transformed beforehand ---- */
+
+int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels) {
+    winograd_job j = job_of(c, kernels);
+    return convc_times(convc_times(c->groups, j.panels), panel_bytes(&j, kernels)) / convc_itemsize(c->dtype);
+}
+
+convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u) {
+    winograd_job j = job_of(c, kernels);
+    j.chunk = j.panels;
+    for (; j.group < c->groups; j.group++) {
+        j.u = (char *)u + j.group * j.panels * panel_bytes(&j, kernels);
+        TRY(transform_filters(&j, kernels));
+    }
+    return CONVC_OK;
+}
+
+/* ---- running ---- */
+
+/* All rounds of the chunk. */
+static convc_status run_chunk(winograd_job *j, const convc_kernels *kernels, int64_t tiles, int64_t rounds) {
+    for (int64_t i = 0; i < rounds; i++) {
+        j->first = split_point(tiles, rounds, i);
+        j->count = split_point(tiles, rounds, i + 1) - j->first;
+        if (rounds > 1 || j->first_panel == 0) TRY(transform_images(j, kernels)); /* else they are still there */
+        TRY(multiply(j, kernels));
+    }
+    return CONVC_OK;
 }
 
 convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u) {
     winograd_job j = job_of(c, kernels);
-    int64_t item = convc_itemsize(c->dtype), tiles = tiles_of(&j);
-    int64_t tile_bytes = WINOGRAD_POINTS * ceil_div(j.depth, kernels->winograd_kc) * kernels->winograd_lda * item;
+    int64_t tiles = tiles_of(&j), tile = tile_bytes(&j, kernels), panel = panel_bytes(&j, kernels);
     int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
-    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile_bytes));
+    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)), images = ceil_div(tiles, rounds) * tile;
+    int64_t most = u ? j.panels : max_i64(1, min_i64(j.panels, FILTER_BYTES / panel));
     convc_loan loan;
-    j.v = convc_borrow(CONVC_SCRATCH, (size_t)(ceil_div(tiles, rounds) * tile_bytes), &loan);
+    j.v = convc_borrow(CONVC_SCRATCH, (size_t)(images + (u ? 0 : most * panel)), &loan);
     if (!j.v) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
     convc_status status = CONVC_OK;
-    for (int64_t i = 0; i < c->groups * rounds && status == CONVC_OK; i++) {
-        j.group = i / rounds;
-        j.u = (const char *)u + j.group * group_size(&j, kernels) * item;
-        j.first = split_point(tiles, rounds, i % rounds);
-        j.count = split_point(tiles, rounds, i % rounds + 1) - j.first;
-        status = run_round(&j, kernels);
-    }
+    for (; j.group < c->groups; j.group++)
+        for (j.first_panel = 0; j.first_panel < j.panels && status == CONVC_OK; j.first_panel += j.chunk) {
+            j.chunk = min_i64(most, j.panels - j.first_panel);
+            j.u = u ? (char *)u + j.group * j.panels * panel : (char *)j.v + images;
+            if (!u) status = transform_filters(&j, kernels);
+            if (status == CONVC_OK) status = run_chunk(&j, kernels, tiles, rounds);
+        }
     convc_return(CONVC_SCRATCH, &loan);
     return status;
 }
@@ -124,35 +138,32 @@ convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, con
 #define SUMS_BYTES (6 << 20) /* of the sums over tiles, at most */
 #define TILES_BYTES (4 << 20) /* of the transformed images and gradients; whatever the threads, for rounds shape the sums */
 
-static convc_status sum_round(winograd_job *j, const convc_kernels *kernels, int images_are_there) {
-    round grads = {j, kernels->winograd_grads}, sums = {j, kernels->winograd_sums};
-    double elements = (double)j->count * WINOGRAD_POINTS, outs = (double)(j->chunk * kernels->nr);
-    if (!images_are_there) TRY(transform_images(j, kernels));
+static convc_status sum_round(winograd_job *j, const convc_kernels *kernels) {
+    double elements = (double)j->count * (double)(j->chunk * kernels->nr) * WINOGRAD_POINTS;
+    int64_t vectors = j->chunk * kernels->nr / kernels->lanes;
     j->parts = ceil_div(j->count, PART_TILES);
-    TRY(convc_parallel(round_task, &grads, j->parts * j->chunk * kernels->nr / kernels->lanes, TRANSFORM_FLOPS * elements * outs,
-                       kernels->winograd_workspace));
-    return convc_parallel(round_task, &sums, WINOGRAD_POINTS * ceil_div(j->depth, kernels->winograd_kc),
-                          2 * elements * outs * (double)j->depth, 0);
+    TRY(run_step(j, kernels->winograd_grads, j->parts * vectors, TRANSFORM_FLOPS * elements, kernels));
+    return run_step(j, kernels->winograd_sums, WINOGRAD_POINTS * ceil_div(j->depth, kernels->winograd_kc),
+                    2 * elements * (double)j->depth, kernels);
 }
 
 /* The chunk's weights of a group, all rounds. */
 static convc_status sum_chunk(winograd_job *j, const convc_kernels *kernels, int64_t tiles, int64_t rounds) {
-    round rows = {j, kernels->winograd_weight_rows};
     for (int64_t i = 0; i < rounds; i++) {
         j->first = split_point(tiles, rounds, i);
         j->count = split_point(tiles, rounds, i + 1) - j->first;
-        TRY(sum_round(j, kernels, rounds == 1 && j->first_panel > 0));
+        if (rounds > 1 || j->first_panel == 0) TRY(transform_images(j, kernels)); /* else they are still there */
+        TRY(sum_round(j, kernels));
     }
     double elements = (double)(j->depth * j->chunk * kernels->nr) * WINOGRAD_POINTS;
-    return convc_parallel(round_task, &rows, j->depth, TRANSFORM_FLOPS * elements, 0);
+    return run_step(j, kernels->winograd_weight_rows, j->c->w.size[0] * j->vectors, TRANSFORM_FLOPS * elements, kernels);
 }
 
 convc_status convc_winograd_weight_gradient(const conv *c) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
     winograd_job j = job_of(c, kernels);
-    int64_t item = convc_itemsize(c->dtype), tiles = tiles_of(&j), panel = WINOGRAD_POINTS * kernels->nr * item;
+    int64_t tiles = tiles_of(&j), panel = panel_bytes(&j, kernels) / j.depth, image = tile_bytes(&j, kernels);
     int64_t most = max_i64(1, min_i64(j.panels, SUMS_BYTES / (panel * j.depth)));
-    int64_t image = WINOGRAD_POINTS * ceil_div(j.depth, kernels->winograd_kc) * kernels->winograd_lda * item;
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, TILES_BYTES / (image + most * panel))),
             count = ceil_div(tiles, rounds);
     convc_loan loan;

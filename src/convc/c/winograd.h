@@ -18,14 +18,13 @@ typedef struct winograd_job {
     int64_t vectors; /* of channels in a group, the last one perhaps not full */
     int64_t depth; /* planes of the kernel x channels, rounded up to whole vectors in all planes but the last */
     int64_t panels; /* of output channels in a group */
-    int64_t group;
+    int64_t group, first_panel, chunk; /* the panels of the group that are computed now */
     int64_t first, count; /* the tiles of this round */
-    int64_t parts, blocks, chunks; /* tasks: parts x depth vectors to transform, blocks x chunks of panels to multiply */
+    int64_t parts, blocks, shares; /* tasks: parts x depth vectors to transform, blocks x shares of the chunk to multiply */
     void *v; /* (point, block of depth, tile, row of winograd_lda) */
-    const void *u; /* of the group: (panel, point, depth, nr) */
-    /* The gradient of the weights computes a chunk of panels at a time: Z (point, panel, tile, nr) are transformed gradients,
-     * M (point, depth, chunk * nr) = V' @ Z the sums over all tiles. */
-    int64_t first_panel, chunk;
+    void *u; /* of the chunk: (panel, point, depth, nr) */
+    /* For the gradient of the weights, Z (point, panel, tile, nr) are transformed gradients and M (point, depth, chunk * nr) =
+     * V' @ Z the sums over all tiles. */
     void *z, *m;
 } winograd_job;
 

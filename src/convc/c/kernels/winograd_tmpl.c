@@ -172,29 +172,37 @@ static void FN(store_strip)(const winograd_job *j, const FN(run) * run, int64_t 
 
 /* ---- the three steps ---- */
 
-/* Task (panel, plane of the kernel, vector of channels) of a group's filters: to u (panel, point, depth, NR). */
-static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *u) {
+/* Task (panel, plane of the kernel, vector of channels) of the chunk's filters: a block of VL channels by VL output channels at a
+ * time, read along the rows of w and turned so that the output channels are the lanes. */
+static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *workspace) {
     const conv *c = j->c;
+    real *block = workspace; /* (channel, r, s, output channel) */
     int64_t c0 = task % j->vectors * VL, d = task / j->vectors % c->w.size[0], panel = task / j->vectors / c->w.size[0];
-    int64_t outs = c->y.c / c->groups, end = min_i64(c0 + VL, d + 1 < c->w.size[0] ? c0 + VL : c->w.c);
-    for (int64_t channel = c0; channel < end; channel++)
-        for (int64_t k0 = panel * NR; k0 < (panel + 1) * NR; k0 += VL) {
-            const real *w = (const real *)c->w.data + j->group * c->w_group + k0 * c->w.stride_n + channel * c->w.stride_c +
-                            d * c->w.stride[0];
-            real *to = (real *)u + (panel * WINOGRAD_POINTS * j->depth + d * j->vectors * VL + channel) * NR + k0 - panel * NR;
-            int64_t lanes = channel < c->w.c ? outs - k0 : 0;
+    int64_t channels = min_i64(VL, c->w.c - c0), rows = d + 1 < c->w.size[0] ? VL : channels;
+    for (int64_t k = 0; k < NR; k += VL) {
+        int64_t k0 = (j->first_panel + panel) * NR + k, lanes = max_i64(0, min_i64(VL, c->y.c / c->groups - k0));
+        real *to = (real *)j->u + (panel * WINOGRAD_POINTS * j->depth + d * j->vectors * VL + c0) * NR + k;
+        if (lanes < VL || channels < VL) FN(zero_run)(block, 9 * VL * VL);
+        for (int64_t lane = 0; lane < lanes; lane++)
+            for (int64_t i = 0; i < channels; i++) {
+                const real *w = (const real *)c->w.data + j->group * c->w_group + (k0 + lane) * c->w.stride_n +
+                                (c0 + i) * c->w.stride_c + d * c->w.stride[0];
+                for (int t = 0; t < 9; t++) block[(i * 9 + t) * VL + lane] = w[t / 3 * c->w.stride[1] + t % 3 * c->w.stride[2]];
+            }
+        for (int64_t i = 0; i < rows; i++, to += NR) {
             vec mid[3][WINOGRAD_IN];
             for (int s = 0; s < 3; s++) {
                 vec g[3];
-                EACH (r, 3) g[r] = FN(load_some)(w + r * c->w.stride[1] + s * c->w.stride[2], c->w.stride_n, 0, lanes);
+                EACH (r, 3) g[r] = vload(block + (i * 9 + r * 3 + s) * VL);
                 FN(transform_weight)(g, mid[s]);
             }
-            for (int i = 0; i < WINOGRAD_IN; i++) {
-                vec row[3] = {mid[0][i], mid[1][i], mid[2][i]}, out[WINOGRAD_IN];
+            for (int r = 0; r < WINOGRAD_IN; r++) {
+                vec row[3] = {mid[0][r], mid[1][r], mid[2][r]}, out[WINOGRAD_IN];
                 FN(transform_weight)(row, out);
-                EACH (p, WINOGRAD_IN) vstore(to + (i * WINOGRAD_IN + p) * j->depth * NR, out[p]);
+                EACH (p, WINOGRAD_IN) vstore(to + (r * WINOGRAD_IN + p) * j->depth * NR, out[p]);
             }
         }
+    }
 }
 
 /* Where the rows of point p and block kb of the depth begin in V. */
@@ -274,21 +282,22 @@ static inline ALWAYS_INLINE void FN(tile_of_outputs)(const real *m, int64_t poin
 /* Task (block of tiles, chunk of panels) of y. */
 static void FN(winograd_outputs)(const winograd_job *j, int64_t task, void *workspace) {
     const conv *c = j->c;
-    int64_t block = task / j->chunks, chunk = task % j->chunks, outs = c->y.c / c->groups;
+    int64_t block = task / j->shares, share = task % j->shares, outs = c->y.c / c->groups, first = j->first_panel * NR;
     int64_t t0 = split_point(j->count, j->blocks, block), t1 = split_point(j->count, j->blocks, block + 1);
-    int64_t k0 = split_point(j->panels, j->chunks, chunk), k1 = split_point(j->panels, j->chunks, chunk + 1);
+    int64_t k0 = split_point(j->chunk, j->shares, share), k1 = split_point(j->chunk, j->shares, share + 1);
     real *strip = workspace, *m = strip + WINOGRAD_IN * STRIP_COLS * VL;
     int64_t ld = (k1 - k0) * NR;
     FN(multiply_points)(j, t0, t1, k0, k1, m);
     FN(run) run;
     for (int64_t tile = t0; tile < t1; tile += run.tiles) {
         run = FN(run_at)(j, j->first + tile, j->first + t1);
-        for (int64_t k = k0 * NR; k < min_i64(k1 * NR, outs); k += VL) {
-            vec bias = c->bias ? FN(load_some)((const real *)c->bias + j->group * outs + k, 1, 0, outs - k) : vzero();
+        for (int64_t k = k0 * NR; k < min_i64(k1 * NR, outs - first); k += VL) {
+            vec bias =
+                c->bias ? FN(load_some)((const real *)c->bias + j->group * outs + first + k, 1, 0, outs - first - k) : vzero();
             for (int64_t i = 0; i < run.tiles; i++)
                 FN(tile_of_outputs)(m + (tile - t0 + i) * ld + k - k0 * NR, (t1 - t0) * ld, bias, c->activation == CONVC_RELU,
                                     strip + i * WINOGRAD_OUT * VL);
-            FN(store_strip)(j, &run, k, strip);
+            FN(store_strip)(j, &run, first + k, strip);
         }
     }
 }

@@ -77,28 +77,34 @@ static void FN(winograd_sums)(const winograd_job *j, int64_t task, void *workspa
     }
 }
 
-/* Task (row of the depth) of grad_w. */
+/* Task (plane of the kernel, vector of channels) of grad_w: a block of VL channels by VL output channels at a time, so that what is
+ * read lane by lane is stored along the rows of grad_w. */
 static void FN(winograd_weight_rows)(const winograd_job *j, int64_t task, void *workspace) {
     const conv *c = j->c;
-    int64_t d = task / (j->vectors * VL), channel = task % (j->vectors * VL), outs = c->y.c / c->groups, ld = j->chunk * NR;
-    const real *m = (const real *)j->m + task * ld;
-    (void)workspace;
-    if (channel >= c->w.c) return;
-    for (int64_t k = 0, k0 = j->first_panel * NR; k < min_i64(ld, outs - k0); k += VL) {
-        real *w =
-            (real *)c->w.data + j->group * c->w_group + (k0 + k) * c->w.stride_n + channel * c->w.stride_c + d * c->w.stride[0];
-        vec mid[WINOGRAD_IN][3];
-        for (int s = 0; s < WINOGRAD_IN; s++) {
-            vec column[WINOGRAD_IN];
-            EACH (r, WINOGRAD_IN) column[r] = vload(m + (r * WINOGRAD_IN + s) * j->depth * ld + k);
-            FN(transform_product)(column, mid[s]);
+    real *block = workspace; /* (channel, r, s, output channel) */
+    int64_t d = task / j->vectors, c0 = task % j->vectors * VL, channels = min_i64(VL, c->w.c - c0), ld = j->chunk * NR;
+    int64_t k0 = j->first_panel * NR, outs = min_i64(ld, c->y.c / c->groups - k0);
+    const real *m = (const real *)j->m + (d * j->vectors * VL + c0) * ld;
+    for (int64_t k = 0; k < outs; k += VL) {
+        for (int64_t i = 0; i < channels; i++) {
+            vec mid[WINOGRAD_IN][3];
+            for (int s = 0; s < WINOGRAD_IN; s++) {
+                vec column[WINOGRAD_IN];
+                EACH (r, WINOGRAD_IN) column[r] = vload(m + (r * WINOGRAD_IN + s) * j->depth * ld + i * ld + k);
+                FN(transform_product)(column, mid[s]);
+            }
+            for (int r = 0; r < 3; r++) {
+                vec row[WINOGRAD_IN], out[3];
+                EACH (s, WINOGRAD_IN) row[s] = mid[s][r];
+                FN(transform_product)(row, out);
+                EACH (s, 3) vstore(block + (i * 9 + r * 3 + s) * VL, out[s]);
+            }
         }
-        for (int r = 0; r < 3; r++) {
-            vec row[WINOGRAD_IN], out[3];
-            EACH (s, WINOGRAD_IN) row[s] = mid[s][r];
-            FN(transform_product)(row, out);
-            EACH (s, 3)
-                vstore_step(w + r * c->w.stride[1] + s * c->w.stride[2], c->w.stride_n, out[s], (int)min_i64(VL, outs - k0 - k));
-        }
+        for (int64_t lane = 0; lane < min_i64(VL, outs - k); lane++)
+            for (int64_t i = 0; i < channels; i++) {
+                real *w = (real *)c->w.data + j->group * c->w_group + (k0 + k + lane) * c->w.stride_n + (c0 + i) * c->w.stride_c +
+                          d * c->w.stride[0];
+                for (int t = 0; t < 9; t++) w[t / 3 * c->w.stride[1] + t % 3 * c->w.stride[2]] = block[(i * 9 + t) * VL + lane];
+            }
     }
 }
