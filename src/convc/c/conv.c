@@ -59,10 +59,11 @@ matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_
         w->dilation[i] = c->dilation[i];
         w->pad[i] = c->pad[i];
         w->extent[i] = c->x.size[i];
-        origin -= c->pad[i] * c->x.stride[i];
+        origin = (int64_t)((uint64_t)origin - (uint64_t)c->pad[i] * (uint64_t)c->x.stride[i]);
         int64_t last = (c->y.size[i] - 1) * c->step[i] + (c->w.size[i] - 1) * c->dilation[i] - c->pad[i];
         leaves |= c->pad[i] > 0 || last >= c->x.size[i];
     }
+    leaves |= c->step[2] > 1 && c->w.size[2] > 1; /* or where packing sorts the pixels by their place within the step */
     axis pixels = convc_pixels_of(&c->x, c->y.size, c->step);
     axis taps = convc_taps_of(&c->x, c->w.size, c->x.c / c->groups, c->dilation, channel_digit);
     matrix m = {.data = element(&c->x, origin, c->dtype), .window = leaves ? w : NULL};

@@ -25,8 +25,9 @@ typedef struct conv {
 volume convc_volume_of(const convc_tensor *t);
 conv convc_conv_of(const convc_tensor *x, const convc_tensor *w, const convc_tensor *y, const convc_conv_params *p);
 
+/* May lie far outside the image, where padding is large: only elements inside it are ever read. */
 static inline void *element(const volume *v, int64_t offset, convc_dtype dtype) {
-    return v->data + offset * convc_itemsize(dtype);
+    return (void *)((uintptr_t)v->data + (uintptr_t)offset * (uintptr_t)convc_itemsize(dtype));
 }
 
 /* (n, positions) of a volume, a step apart; and the taps of a kernel over it, in the order (c, kd, r, s) for channel_digit 0 or

@@ -44,6 +44,8 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "../dtype.h"
 #include "../vec.h"
 
+#include "recipe_tmpl.c"
+#include "patch_tmpl.c"
 #include "pack_tmpl.c"
 #include "gemm_tmpl.c"
 #include "im2col_tmpl.c"
