@@ -79,7 +79,7 @@ else:
     COMMON = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-fno-lto"]
     COMMON += ["-Wall", "-Wextra", "-Wshadow"] + (["-Werror"] if os.environ.get("CONVC_WERROR") == "1" else [])
 if SANITIZE:
-    # Addresses are counted from where a padded image would begin. None outside the image is read, which is what matters.
+    # Addresses are counted from where a padded image would begin. None outside the image is read: that matters.
     COMMON += [f"-fsanitize={SANITIZE}", "-fno-sanitize=pointer-overflow", "-fno-omit-frame-pointer", "-g", "-O1"]
     OPENMP_LINK = [*OPENMP_LINK, f"-fsanitize={SANITIZE}"]
 FURTHER = os.environ.get("CONVC_CFLAGS", "").split()

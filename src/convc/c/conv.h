@@ -1,4 +1,4 @@
-/* One form for all convolutions: three spatial dimensions, strides in elements. Shared by conv.c, conv_backward.c and im2col.c. */
+/* One form for all convolutions: three spatial dimensions, strides in elements. Shared by all that convolves. */
 #ifndef CONVC_CONV_H
 #define CONVC_CONV_H
 
@@ -39,9 +39,6 @@ extern const int64_t convc_ones[3];
 /* The columns of x, (taps, pixels) or (pixels, taps). The window is left out, and axes collapse, where no tap leaves the image. */
 matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_digit);
 
-/* Packs the weights and computes y. */
-convc_status convc_run_conv(const conv *c);
-
 /* A piece of a direct convolution: rows x cols outputs of a plane, and for each channel and depth of a kernel in_rows x line inputs,
  * padding included. It is as large as L1 allows. */
 typedef struct direct_tile {
@@ -63,6 +60,18 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
 
 /* Refuses an algorithm that the convolution has no form for. */
 convc_status convc_check_algorithm(const conv *c);
+
+/* The largest tile of a direct convolution, if there is one that L1 holds. */
+int convc_direct_tile(const conv *c, const convc_kernels *kernels, direct_tile *t);
+int convc_channels_are_contiguous(const conv *c);
+
+#define TURN_COST 8.0 /* multiply-adds: what it costs to move an element from channels-first to channels-last */
+
+/* conv_run.c: elements of the packed weights; packing them; the rest; and all of it at once, weights packed in passing. */
+int64_t convc_packed_size(const conv *c, algorithm how, const convc_kernels *kernels);
+convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernels *kernels, void *packed);
+convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed);
+convc_status convc_run_conv(const conv *c);
 
 /* winograd.c: may it run; tiles of the output; elements of the transformed filters; transforming them; the rest. */
 int convc_winograd_fits(const conv *c);

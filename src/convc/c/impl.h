@@ -52,7 +52,7 @@ void *convc_allocate(size_t bytes);
 
 /* Memory that the calling thread keeps for next time: 64-byte aligned, of at least `bytes`, NULL if there is none. It is lent until
  * it is returned, for a signal handler may call again meanwhile; the handle says what was lent. */
-typedef enum convc_kind { CONVC_WORKSPACE, CONVC_SCRATCH } convc_kind;
+typedef enum convc_kind { CONVC_WORKSPACE, CONVC_SCRATCH, CONVC_WEIGHTS, CONVC_KINDS } convc_kind;
 typedef struct convc_loan {
     size_t size;
     void *memory;
@@ -165,6 +165,8 @@ typedef struct convc_kernels {
     /* Rows i0..i1, columns j0..j1 (at most copy_cols) of a matrix to row-major panels of ld columns; writes whole vectors. */
     void (*copy_block)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, void *dst, int64_t ld, int64_t panel_step,
                        void *scratch);
+    /* dst (rows, cols) from src (cols, rows), both row-major. */
+    void (*turn)(const void *src, int64_t src_ld, int64_t rows, int64_t cols, void *dst, int64_t dst_ld);
     int copy_cols;
     size_t copy_scratch; /* bytes */
     /* The reverse for a job's C: src, row-major, to rows m0..m1 and columns n0..n1 of c along the job's axes. */

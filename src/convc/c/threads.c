@@ -113,7 +113,7 @@ int convc_threads_for(double flops) {
 /* ---- what each calling thread keeps ---- */
 
 typedef struct kept {
-    convc_loan blocks[2];
+    convc_loan blocks[CONVC_KINDS];
     double checked; /* when this thread last asked whether it is interrupted */
 } kept;
 
@@ -126,7 +126,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void release(void *p) {
     kept *k = p;
-    for (int i = 0; i < 2; i++) free(k->blocks[i].memory);
+    for (int i = 0; i < CONVC_KINDS; i++) free(k->blocks[i].memory);
     free(k);
 }
 

@@ -179,22 +179,25 @@ static void FN(multiply_block)(const FN(block) * t) {
 
 /* ---- the block of C where the output's rows or columns are not plain: gathered, multiplied, put back ---- */
 
-/* Stores a block whose columns are contiguous in C, not its rows: in squares, so that both sides stay in cache. */
+/* Stores a block whose columns are contiguous in C, not its rows. */
 static void FN(store_transposed)(const FN(block) * t, real *c) {
     const gemm_job *job = t->job;
-    for (int64_t j0 = t->n0; j0 < t->n1; j0 += VL)
-        for (int64_t i = t->m0, run; i < t->m1; i += run) {
-            int64_t row[4], col[4];
-            axis_digits(&job->c_rows, i, row);
-            axis_digits(&job->c_cols, j0, col);
-            run = min_i64(min_i64(t->m1 - i, VL), job->c_rows.size[3] - row[3]);
-            real *to = c + FN(address)(&job->c_rows, row);
-            const real *from = t->c + (i - t->m0) * t->ldc;
-            for (int64_t j = j0; j < min_i64(j0 + VL, t->n1); j++, FN(advance)(&job->c_cols, col)) {
-                real *out = to + FN(address)(&job->c_cols, col);
-                for (int64_t x = 0; x < run; x++) out[x] = from[x * t->ldc + j - t->n0];
-            }
+    int64_t row[4];
+    axis_digits(&job->c_rows, t->m0, row);
+    for (int64_t i = t->m0, down; i < t->m1; i += down) {
+        int64_t col[4];
+        down = min_i64(t->m1 - i, job->c_rows.size[3] - row[3]);
+        axis_digits(&job->c_cols, t->n0, col);
+        for (int64_t j = t->n0, across; j < t->n1; j += across) {
+            across = min_i64(t->n1 - j, job->c_cols.size[3] - col[3]);
+            real *to = c + FN(address)(&job->c_rows, row) + FN(address)(&job->c_cols, col);
+            FN(turn)(t->c + (i - t->m0) * t->ldc + j - t->n0, t->ldc, across, down, to, job->c_cols.stride[3]);
+            col[3] += across - 1;
+            FN(advance)(&job->c_cols, col);
         }
+        row[3] += down - 1;
+        FN(advance)(&job->c_rows, row);
+    }
 }
 
 static void FN(move_block)(const FN(block) * t, real *c, int store) {

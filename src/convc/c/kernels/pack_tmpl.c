@@ -6,17 +6,47 @@
 #define RECIPES 16
 #define COPY_SCRATCH (RECIPES * MAX_PIECES * 16 + PATCH_MOST * sizeof(real)) /* bytes */
 
-/* A plain matrix: one recipe for all rows. */
+static inline void FN(swap)(axis *a, int i, int j) {
+    int64_t size = a->size[i], stride = a->stride[i];
+    a->size[i] = a->size[j];
+    a->stride[i] = a->stride[j];
+    a->size[j] = size;
+    a->stride[j] = stride;
+}
+
+static inline int64_t FN(width)(const axis *a, int i) { return a->size[i] == 1 ? INT64_MAX : llabs(a->stride[i]); }
+
+/* Puts the digits of an axis in the order of their strides, the widest first, and those of its index alike. */
+static void FN(sort_digits)(axis *a, axis *index) {
+    for (int i = 1; i < 4; i++)
+        for (int j = i; j > 0 && FN(width)(a, j - 1) < FN(width)(a, j); j--) {
+            FN(swap)(a, j - 1, j);
+            FN(swap)(index, j - 1, j);
+        }
+}
+
+/* A plain matrix: one recipe for all rows. If all of them are wanted, they are read in the order of their addresses. */
 static void FN(copy_plain)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, real *dst, int64_t ld,
                            int64_t panel_step, FN(piece) * pieces) {
-    FN(recipe) recipe = {a, ld, panel_step, 0, 0, pieces};
-    int64_t digit[4], offset[ROWS_AT_ONCE];
+    FN(recipe) recipe = {a, ld, panel_step, 0, 0, 0, pieces};
+    axis rows = a->rows, index = a->rows;
+    int64_t digit[4], offset[MAX_ROWS], target[MAX_ROWS];
     FN(build)(&recipe, j0, j1, NULL);
-    axis_digits(&a->rows, i0, digit);
-    for (int64_t i = i0; i < i1; i += ROWS_AT_ONCE) {
-        int64_t rows = min_i64(ROWS_AT_ONCE, i1 - i);
-        for (int64_t r = 0; r < rows; r++, FN(advance)(&a->rows, digit)) offset[r] = FN(address)(&a->rows, digit);
-        FN(replay)(&recipe, a->data, offset, dst + (i - i0) * ld, ld, rows);
+    for (int64_t d = 3, step = ld; d >= 0; step *= rows.size[d--]) index.stride[d] = step;
+    if (i1 - i0 == axis_length(&rows)) FN(sort_digits)(&rows, &index);
+    recipe.ahead = rows.stride[2] * (llabs(rows.stride[2]) < 64 ? 8 : 2);
+    int64_t most = llabs(rows.stride[3]) == 1 ? VL : ROWS_AT_ONCE;
+    axis_digits(&rows, i0, digit);
+    for (int64_t i = i0, count; i < i1; i += count) {
+        int64_t first = FN(address)(&rows, digit), to = FN(address)(&index, digit) - i0 * ld;
+        count = min_i64(min_i64(most, i1 - i), rows.size[3] - digit[3]);
+        for (int64_t r = 0; r < count; r++) {
+            offset[r] = first + r * rows.stride[3];
+            target[r] = to + r * index.stride[3];
+        }
+        FN(replay)(&recipe, a->data, offset, dst, target, count);
+        digit[3] += count - 1;
+        FN(advance)(&rows, digit);
     }
 }
 
@@ -41,18 +71,20 @@ static FN(rows) FN(rows_of_run)(const matrix *a, int along, int64_t u, int64_t i
     return r;
 }
 
-
 /* The runs take turns, ROWS_AT_ONCE rows each. dst is row i0. */
 static void FN(fill_rows)(FN(rows) * runs, int count, int64_t src_step, real *dst, int64_t ld, int64_t i0) {
-    int64_t offset[ROWS_AT_ONCE];
-    for (int r = 0; r < ROWS_AT_ONCE; r++) offset[r] = r * src_step;
+    int64_t offset[ROWS_AT_ONCE], target[ROWS_AT_ONCE];
     for (int busy = 1; busy;) {
         busy = 0;
         for (int u = 0; u < count; u++) {
             FN(rows) *r = &runs[u];
             int64_t rows = min_i64(ROWS_AT_ONCE, r->left);
             if (rows == 0) continue;
-            FN(replay)(r->recipe, r->src, offset, dst + (r->first - i0) * ld, r->every * ld, rows);
+            for (int64_t row = 0; row < rows; row++) {
+                offset[row] = row * src_step;
+                target[row] = row * r->every * ld;
+            }
+            FN(replay)(r->recipe, r->src, offset, dst + (r->first - i0) * ld, target, rows);
             r->first += rows * r->every;
             r->src += rows * src_step;
             r->left -= rows;
@@ -69,7 +101,7 @@ static void FN(copy_along_pixels)(const matrix *a, int64_t i0, int64_t i1, int64
     int64_t last_size = a->rows.size[3], digit[4];
     int64_t u = along == 3 ? i0 / last_size : 0;
     int64_t end = along == 3 ? ceil_div(i1, last_size) : a->rows.size[1] * a->rows.size[2] * last_size;
-    for (int i = 0; i < RECIPES; i++) recipes[i] = (FN(recipe)){a, ld, panel_step, 0, 0, pieces + i * MAX_PIECES};
+    for (int i = 0; i < RECIPES; i++) recipes[i] = (FN(recipe)){a, ld, panel_step, 0, 0, 0, pieces + i * MAX_PIECES};
     while (u < end) {
         int count = 0;
         for (; u < end && count < RECIPES; u++) {
@@ -120,17 +152,19 @@ static void FN(copy_along_taps)(const matrix *a, int64_t i0, int64_t i1, int64_t
 static void FN(copy_transposed)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, real *dst, int64_t ld) {
     int64_t col[4], padded = ceil_div(j1 - j0, VL) * VL;
     axis_digits(&a->cols, j0, col);
-    for (int64_t j = j0; j < j1; j++, FN(advance)(&a->cols, col)) {
-        const real *column = (const real *)a->data + FN(address)(&a->cols, col);
+    for (int64_t j = j0, across; j < j1; j += across) {
         int64_t row[4];
+        across = min_i64(j1 - j, a->cols.size[3] - col[3]);
         axis_digits(&a->rows, i0, row);
-        for (int64_t i = i0; i < i1;) {
-            int64_t run = min_i64(i1 - i, a->rows.size[3] - row[3]);
-            const real *src = column + FN(address)(&a->rows, row);
-            for (int64_t end = i + run; i < end; i++, src++) dst[(i - i0) * ld + j - j0] = *src;
-            row[3] += run - 1;
+        for (int64_t i = i0, down; i < i1; i += down) {
+            down = min_i64(i1 - i, a->rows.size[3] - row[3]);
+            const real *src = (const real *)a->data + FN(address)(&a->cols, col) + FN(address)(&a->rows, row);
+            FN(turn)(src, a->cols.stride[3], down, across, dst + (i - i0) * ld + j - j0, ld);
+            row[3] += down - 1;
             FN(advance)(&a->rows, row);
         }
+        col[3] += across - 1;
+        FN(advance)(&a->cols, col);
     }
     for (int64_t i = 0; i < i1 - i0; i++) FN(zero_run)(dst + i * ld + j1 - j0, padded - (j1 - j0));
 }

@@ -1,5 +1,5 @@
 /* Packing columns of few channels: one recipe for all taps, where pack_tmpl.c would build one for each tap to replay it for few rows.
- * What lies under a block of columns is first copied with its padding, the pixels of a row sorted by their place within the step.
+ * What lies under a block of columns is first copied with its padding, the pixels of a row sorted by their target within the step.
  * There every tap finds its pixels side by side. */
 
 #define PATCH_MOST 32768 /* elements */
@@ -79,8 +79,8 @@ static int64_t FN(offset_of)(const FN(patch) * p, const int64_t digit[4]) {
 static void FN(copy_patch)(const FN(patch) * p, int64_t i0, int64_t i1, int64_t j0, int64_t j1, real *dst, int64_t ld,
                            int64_t panel_step, FN(piece) * pieces) {
     matrix pixels = {.cols = p->a->cols};
-    FN(recipe) recipe = {&pixels, ld, panel_step, 0, 0, pieces};
-    int64_t digit[4], offset[ROWS_AT_ONCE], down = p->a->window->step[1] * p->row_step;
+    FN(recipe) recipe = {&pixels, ld, panel_step, 0, 0, 0, pieces};
+    int64_t digit[4], offset[ROWS_AT_ONCE], target[ROWS_AT_ONCE], down = p->a->window->step[1] * p->row_step;
     pixels.cols.stride[0] = p->a->cols.size[1] * p->plane_step;
     pixels.cols.stride[1] = p->plane_step;
     pixels.cols.stride[2] = down;
@@ -90,8 +90,10 @@ static void FN(copy_patch)(const FN(patch) * p, int64_t i0, int64_t i1, int64_t 
     axis_digits(&p->a->rows, i0, digit);
     for (int64_t i = i0; i < i1; i += ROWS_AT_ONCE) {
         int64_t rows = min_i64(ROWS_AT_ONCE, i1 - i);
-        for (int64_t r = 0; r < rows; r++, FN(advance)(&p->a->rows, digit))
+        for (int64_t r = 0; r < rows; r++, FN(advance)(&p->a->rows, digit)) {
             offset[r] = FN(offset_of)(p, digit) - p->plane * p->plane_step - p->row * down;
-        FN(replay)(&recipe, p->data, offset, dst + (i - i0) * ld, ld, rows);
+            target[r] = r * ld;
+        }
+        FN(replay)(&recipe, p->data, offset, dst + (i - i0) * ld, target, rows);
     }
 }

@@ -43,6 +43,29 @@ static inline void FN(copy_span)(real *dst, const real *src, int64_t at, int64_t
     FN(zero_run)(dst + last, run - last);
 }
 
+/* Lanes i of p[i * stride], only for lo <= i < hi; the others are zero. */
+static inline vec FN(load_some)(const real *p, int64_t stride, int64_t lo, int64_t hi) {
+    if (stride == 1) return lo <= 0 && hi >= VL ? vload(p) : vload_masked(p, vlanes((int)max_i64(lo, 0), (int)min_i64(hi, VL)));
+    real lane[VL];
+    for (int i = 0; i < VL; i++) lane[i] = i >= lo && i < hi ? p[i * stride] : 0;
+    return vload(lane);
+}
+
+/* dst (rows, cols) from src (cols, rows), both row-major: turned in squares, which registers hold. */
+static void FN(turn)(const void *source, int64_t src_ld, int64_t rows, int64_t cols, void *target, int64_t dst_ld) {
+    const real *src = source;
+    real *dst = target;
+    for (int64_t i = 0; i < rows; i += VL)
+        for (int64_t j = 0; j < cols; j += VL) {
+            vec square[VL];
+            int64_t down = min_i64(VL, rows - i), across = min_i64(VL, cols - j);
+            EACH (v, VL) square[v] = v < across ? FN(load_some)(src + (j + v) * src_ld + i, 1, 0, down) : vzero();
+            vtranspose(square);
+            EACH (v, VL)
+                if (v < down) vstore_step(dst + (i + v) * dst_ld + j, 1, square[v], (int)across);
+        }
+}
+
 /* Does output position o meet the image at tap t, along spatial dimension i? */
 static inline int FN(inside)(const window *w, int i, int64_t o, int64_t t) {
     int64_t at = o * w->step[i] + t * w->dilation[i] - w->pad[i];
@@ -61,6 +84,7 @@ typedef struct FN(piece) {
 typedef struct FN(recipe) {
     const matrix *a;
     int64_t ld, panel_step;
+    int64_t ahead; /* from strided elements to others that will be read soon */
     int count, vectors; /* pieces; vectors that have one already */
     FN(piece) * piece;
 } FN(recipe);
@@ -120,10 +144,25 @@ static void FN(build)(FN(recipe) * recipe, int64_t j0, int64_t j1, const int64_t
 }
 
 #define ROWS_AT_ONCE 8 /* so few that L1 keeps what they read until the next tap reads it again; enough to pay for the pieces */
+#define MAX_ROWS 16 /* that replay takes: a square of the widest vectors */
 
-/* Fills rows of dst, dst_step apart, from src + offset[row], at most ROWS_AT_ONCE of them. Piece by piece, so that each loop is a
- * load and a store. */
-static void FN(replay)(const FN(recipe) * recipe, const real *src, const int64_t *offset, real *dst, int64_t dst_step, int64_t rows) {
+/* A strided piece of rows that are one element apart: their lanes are columns of a matrix that lies there transposed. */
+static void FN(replay_turned)(const FN(piece) * p, const real *from, int64_t stride, int64_t ahead, int descending, real *to,
+                              const int64_t *target, int64_t rows) {
+    for (int lane = p->lo; lane < p->hi; lane++) PREFETCH_READ(from + lane * stride + ahead);
+    vec square[VL];
+    if (descending) from -= rows - 1;
+    EACH (lane, VL) square[lane] = lane >= p->lo && lane < p->hi ? FN(load_some)(from + lane * stride, 1, 0, rows) : vzero();
+    vtranspose(square);
+    vmask mask = vlanes(p->lo, p->hi);
+    EACH (i, VL)
+        if (i < rows) vstore_masked(to + target[descending ? rows - 1 - i : i], square[i], mask);
+}
+
+/* Fills rows dst + target[row] from src + offset[row]. Piece by piece, so that each loop is a load and a store. Where pieces are
+ * strided, the rows are equally apart. */
+static void FN(replay)(const FN(recipe) * recipe, const real *src, const int64_t *offset, real *dst, const int64_t *target,
+                       int64_t rows) {
     int64_t stride = recipe->a->cols.stride[3];
     for (int i = 0; i < recipe->count; i++) {
         const FN(piece) *p = &recipe->piece[i];
@@ -132,10 +171,10 @@ static void FN(replay)(const FN(recipe) * recipe, const real *src, const int64_t
         vmask mask;
         switch (p->kind) {
         case LOAD:
-            for (int64_t r = 0; r < rows; r++, to += dst_step) vstore(to, vload(from + offset[r]));
+            for (int64_t r = 0; r < rows; r++) vstore(to + target[r], vload(from + offset[r]));
             break;
         case LOAD_EVEN:
-            for (int64_t r = 0; r < rows; r++, to += dst_step) vstore(to, vload_step(from + offset[r], 2));
+            for (int64_t r = 0; r < rows; r++) vstore(to + target[r], vload_step(from + offset[r], 2));
             break;
         case LOAD_MASKED:
             mask = vlanes(p->lo, p->hi);
@@ -143,22 +182,27 @@ static void FN(replay)(const FN(recipe) * recipe, const real *src, const int64_t
                 const real *other = src + (++p)->src;
                 vmask rest = vlanes(p->lo, p->hi);
                 i++;
-                for (int64_t r = 0; r < rows; r++, to += dst_step)
-                    vstore(to, vor(vload_masked(from + offset[r], mask), vload_masked(other + offset[r], rest)));
+                for (int64_t r = 0; r < rows; r++)
+                    vstore(to + target[r], vor(vload_masked(from + offset[r], mask), vload_masked(other + offset[r], rest)));
                 break;
             }
-            for (int64_t r = 0; r < rows; r++, to += dst_step) vstore(to, vload_masked(from + offset[r], mask));
+            for (int64_t r = 0; r < rows; r++) vstore(to + target[r], vload_masked(from + offset[r], mask));
             break;
         case MERGE:
             mask = vlanes(p->lo, p->hi);
-            for (int64_t r = 0; r < rows; r++, to += dst_step) vstore(to, vor(vload(to), vload_masked(from + offset[r], mask)));
+            for (int64_t r = 0; r < rows; r++)
+                vstore(to + target[r], vor(vload(to + target[r]), vload_masked(from + offset[r], mask)));
             break;
         case STRIDED:
-            for (int64_t r = 0; r < rows; r++, to += dst_step)
-                for (int lane = p->lo; lane < p->hi; lane++) to[lane] = from[offset[r] + lane * stride];
+            if (rows > 1 && rows <= VL && llabs(offset[1] - offset[0]) == 1) {
+                FN(replay_turned)(p, from + offset[0], stride, recipe->ahead, offset[1] < offset[0], to, target, rows);
+                break;
+            }
+            for (int64_t r = 0; r < rows; r++)
+                for (int lane = p->lo; lane < p->hi; lane++) to[target[r] + lane] = from[offset[r] + lane * stride];
             break;
         default:
-            for (int64_t r = 0; r < rows; r++, to += dst_step) vstore(to, vzero());
+            for (int64_t r = 0; r < rows; r++) vstore(to + target[r], vzero());
             break;
         }
     }

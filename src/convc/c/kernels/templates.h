@@ -1,5 +1,6 @@
 /* Every kernel for one dtype, then its table. Included twice, with F64 as 0 and as 1, by each isa_*.c file. */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../pool.h"
@@ -71,6 +72,7 @@ static const convc_kernels FN(table) = {
     .pack_a_panel = FN(pack_a_panel),
     .pack_b_panel = FN(pack_b_panel),
     .copy_block = FN(copy_block),
+    .turn = FN(turn),
     .copy_cols = MAX_COLS,
     .copy_scratch = COPY_SCRATCH,
     .store_block = FN(store_block),

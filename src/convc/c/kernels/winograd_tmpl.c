@@ -81,14 +81,6 @@ static FN(run) FN(run_at)(const winograd_job *j, int64_t tile, int64_t end) {
     return run;
 }
 
-/* Lanes i of p[i * stride], only for lo <= i < hi; the others are zero. */
-static inline vec FN(load_some)(const real *p, int64_t stride, int64_t lo, int64_t hi) {
-    if (stride == 1) return lo <= 0 && hi >= VL ? vload(p) : vload_masked(p, vlanes((int)max_i64(lo, 0), (int)min_i64(hi, VL)));
-    real lane[VL];
-    for (int i = 0; i < VL; i++) lane[i] = i >= lo && i < hi ? p[i * stride] : 0;
-    return vload(lane);
-}
-
 /* One row of a strip: `cols` pixels, a step apart, of `channels` channels. Pixels lo..hi are inside the image; src is pixel 0. */
 static void FN(load_row)(const real *src, int64_t step, int64_t stride_c, int64_t channels, int64_t cols, int64_t lo, int64_t hi,
                          real *to) {

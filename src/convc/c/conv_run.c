@@ -1,0 +1,203 @@
+/* Running a convolution: the weights are packed, once for all or in passing, and meet the image by implicit GEMM (im2col happens while
+ * packing), by direct sums or by Winograd's algorithm. */
+#include "conv.h"
+
+/* The weights, (k, taps) or (taps, k). */
+static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
+    axis k = axis_plain(c->w.n / c->groups, c->w.stride_n);
+    axis taps = axis_collapse(convc_taps_of(&c->w, c->w.size, c->w.c, convc_ones, channel_digit));
+    return (matrix){.data = c->w.data, .rows = taps_on_rows ? taps : k, .cols = taps_on_rows ? k : taps};
+}
+
+/* ---- implicit GEMM ---- */
+
+static gemm_job forward_job(const conv *c, window *w, int pixels_on_cols, const convc_kernels *kernels) {
+    gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->y.data, .activation = c->activation, .kernels = kernels};
+    int64_t k = c->y.c / c->groups, pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
+    axis channels = axis_plain(k, c->y.stride_c), positions = axis_collapse(convc_pixels_of(&c->y, c->y.size, convc_ones));
+    /* The order of the taps is free. Where pixels run along the vectors, all taps of a channel follow each other, so that L1 still
+     * has the rows that they share; where channels do, channels are the runs. */
+    int channel_digit = pixels_on_cols ? 0 : 3;
+    matrix x = convc_columns_of(c, w, pixels_on_cols, channel_digit), weights = weights_of(c, !pixels_on_cols, channel_digit);
+    int64_t x_group = c->x.c / c->groups * c->x.stride_c, w_group = c->w_group;
+    job.k = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
+    job.c_group = k * c->y.stride_c;
+    job.m = pixels_on_cols ? k : pixels;
+    job.n = pixels_on_cols ? pixels : k;
+    job.a = pixels_on_cols ? weights : x;
+    job.b = pixels_on_cols ? x : weights;
+    job.a_group = pixels_on_cols ? w_group : x_group;
+    job.b_group = pixels_on_cols ? x_group : w_group;
+    job.c_rows = pixels_on_cols ? channels : positions;
+    job.c_cols = pixels_on_cols ? positions : channels;
+    job.row_bias = pixels_on_cols ? c->bias : NULL;
+    job.col_bias = pixels_on_cols ? NULL : c->bias;
+    return job;
+}
+
+/* ---- running: pack the weights once, then run any number of times ---- */
+
+typedef struct row_job {
+    const conv *c;
+    direct_tile tile;
+    const void *packed;
+    void (*run)(const conv *c, const direct_tile *tile, const void *packed, int64_t plane, int64_t oh0, int64_t oh1,
+                void *workspace);
+    int64_t parts; /* of a plane's rows */
+} row_job;
+
+static void row_task(const void *context, int64_t task, void *workspace) {
+    const row_job *j = context;
+    int64_t part = task % j->parts, rows = j->c->y.size[1];
+    j->run(j->c, &j->tile, j->packed, task / j->parts, split_point(rows, j->parts, part), split_point(rows, j->parts, part + 1),
+           workspace);
+}
+
+#define ROW_TASKS 64 /* that a direct convolution is shared out in, */
+#define TASK_ROWS 4 /* if it has so many rows for each */
+
+static convc_status run_rows(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
+    row_job j = {.c = c, .packed = packed, .run = how == DIRECT_ROWS ? kernels->direct_rows : kernels->depthwise_rows};
+    int64_t taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
+    int64_t planes = c->y.n * c->y.size[0] * (how == DIRECT_ROWS ? c->groups : 1);
+    j.parts = min_i64(ceil_div(c->y.size[1], TASK_ROWS), ceil_div(ROW_TASKS, planes));
+    double flops = 2.0 * (double)(c->y.n * c->y.c * taps) * (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
+    size_t workspace = 0;
+    if (how == DIRECT_ROWS) {
+        convc_direct_tile(c, kernels, &j.tile);
+        workspace = (size_t)(c->w.c * c->w.size[0] * j.tile.in_rows * j.tile.line * convc_itemsize(c->dtype));
+    }
+    return convc_parallel(row_task, &j, planes * j.parts, flops, workspace);
+}
+
+/* ---- a channels-last copy of the image, which implicit GEMM reads once for each tap ---- */
+
+#define TURNED_BYTES (4 << 20) /* at most */
+#define TURNED_CHANNELS 64 /* of a task */
+
+typedef struct turn_job {
+    const conv *c;
+    const convc_kernels *kernels;
+    char *to;
+    int64_t parts, pixels; /* of an image */
+} turn_job;
+
+static void turn_task(const void *context, int64_t task, void *workspace) {
+    const turn_job *j = context;
+    const volume *x = &j->c->x;
+    int64_t n = task / j->parts, first = task % j->parts * TURNED_CHANNELS, item = convc_itemsize(j->c->dtype);
+    (void)workspace;
+    j->kernels->turn(element(x, n * x->stride_n + first * x->stride_c, j->c->dtype), x->stride_c, j->pixels,
+                     min_i64(TURNED_CHANNELS, x->c - first), j->to + (n * j->pixels * x->c + first) * item, x->c);
+}
+
+/* Would the copy be worth it, and can it be made? */
+static int turns(const conv *c) {
+    const volume *x = &c->x;
+    int64_t pixels = x->size[0] * x->size[1] * x->size[2], bytes = convc_times(x->n * x->c, pixels * convc_itemsize(c->dtype));
+    int dense = x->stride[2] == 1 && x->stride[1] == x->size[2] && (x->size[0] == 1 || x->stride[0] == x->size[1] * x->size[2]);
+    return dense && x->stride_c != 1 && c->w.size[0] * c->w.size[1] * c->w.size[2] > 1 && bytes > 0 && bytes <= TURNED_BYTES;
+}
+
+static convc_status turn_image(conv *c, const convc_kernels *kernels, void *to) {
+    volume *x = &c->x;
+    turn_job j = {c, kernels, to, ceil_div(x->c, TURNED_CHANNELS), x->size[0] * x->size[1] * x->size[2]};
+    TRY(convc_parallel(turn_task, &j, x->n * j.parts, TURN_COST * (double)(x->n * x->c) * (double)j.pixels, 0));
+    x->data = to;
+    x->stride_c = 1;
+    for (int64_t i = 2, stride = x->c; i >= 0; i--, stride *= x->size[i + 1]) x->stride[i] = stride;
+    x->stride_n = j.pixels * x->c;
+    return CONVC_OK;
+}
+
+static convc_status run_gemm(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
+    window w;
+    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+    if (how == GEMM_PIXELS) job.packed_a = packed;
+    else job.packed_b = packed;
+    convc_gemm_prepare(&job);
+    return convc_gemm_run(&job);
+}
+
+static convc_status run_turned(const conv *c, const convc_kernels *kernels, const void *packed) {
+    conv turned = *c;
+    convc_loan loan;
+    int64_t elements = c->x.n * c->x.c * c->x.size[0] * c->x.size[1] * c->x.size[2];
+    void *copy = convc_borrow(CONVC_SCRATCH, (size_t)(elements * convc_itemsize(c->dtype)), &loan);
+    if (!copy) return convc_fail(CONVC_NO_MEMORY, "no memory for a channels-last copy of the image");
+    convc_status status = turn_image(&turned, kernels, copy);
+    if (status == CONVC_OK) status = run_gemm(&turned, GEMM_CHANNELS, kernels, packed);
+    convc_return(CONVC_SCRATCH, &loan);
+    return status;
+}
+
+/* ---- the weights, packed ---- */
+
+int64_t convc_packed_size(const conv *c, algorithm how, const convc_kernels *kernels) {
+    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return c->y.c * c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
+    if (how == WINOGRAD) return convc_winograd_size(c, kernels);
+    window w;
+    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+    convc_gemm_prepare(&job);
+    return how == GEMM_PIXELS ? convc_packed_a_size(&job) : convc_packed_b_size(&job);
+}
+
+convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernels *kernels, void *packed) {
+    if (how == WINOGRAD) return convc_winograd_pack(c, kernels, packed);
+    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) {
+        kernels->direct_pack(c, how == DIRECT_CHANNELS, packed);
+        return CONVC_OK;
+    }
+    window w;
+    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+    convc_gemm_prepare(&job);
+    return (how == GEMM_PIXELS ? convc_pack_a : convc_pack_b)(&job, packed);
+}
+
+convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
+    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_rows(c, how, kernels, packed);
+    if (how == WINOGRAD) return convc_winograd_run(c, kernels, packed);
+    return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, packed) : run_gemm(c, how, kernels, packed);
+}
+
+/* ---- weights packed in passing: a chunk of them at a time, in memory that is kept and that the caches still hold ---- */
+
+#define WEIGHT_BYTES (4 << 20)
+
+/* Output channels first .. first + count of one group, or groups first .. first + count. */
+static conv part_of(const conv *c, int64_t first, int64_t count) {
+    conv part = *c;
+    int64_t outs = c->groups > 1 ? c->y.c / c->groups : 1;
+    part.y.c = count * outs;
+    part.y.data = element(&c->y, first * outs * c->y.stride_c, c->dtype);
+    part.w.data = element(&c->w, first * (c->groups > 1 ? c->w_group : c->w.stride_n), c->dtype);
+    if (c->bias) part.bias = (const char *)c->bias + first * outs * convc_itemsize(c->dtype);
+    if (c->groups == 1) return part;
+    part.groups = count;
+    part.x.c = count * c->w.c;
+    part.x.data = element(&c->x, first * c->w.c * c->x.stride_c, c->dtype);
+    return part;
+}
+
+convc_status convc_run_conv(const conv *c) {
+    const convc_kernels *kernels = convc_kernels_for(c->dtype);
+    algorithm how = convc_choose(c, kernels, ONCE);
+    if (how == WINOGRAD) return convc_winograd_run(c, kernels, NULL);
+    int64_t bytes = convc_times(convc_packed_size(c, how, kernels), convc_itemsize(c->dtype));
+    if (bytes < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for the packed weights");
+    int64_t units = c->groups > 1 ? c->groups : c->y.c, step = c->groups > 1 ? 1 : kernels->nr;
+    int64_t chunk =
+        bytes <= WEIGHT_BYTES ? units : min_i64(units, max_i64(1, units / step / ceil_div(bytes, WEIGHT_BYTES)) * step);
+    for (int64_t first = 0; first < units; first += chunk) {
+        conv part = part_of(c, first, min_i64(chunk, units - first));
+        convc_loan loan;
+        void *packed =
+            convc_borrow(CONVC_WEIGHTS, (size_t)(convc_packed_size(&part, how, kernels) * convc_itemsize(c->dtype)), &loan);
+        if (!packed) return convc_fail(CONVC_NO_MEMORY, "no memory for the packed weights");
+        convc_status status = convc_pack_weights(&part, how, kernels, packed);
+        if (status == CONVC_OK) status = convc_run_packed(&part, how, kernels, packed);
+        convc_return(CONVC_WEIGHTS, &loan);
+        TRY(status);
+    }
+    return CONVC_OK;
+}

@@ -1,0 +1,100 @@
+"""Convolutions large or odd enough for another path: copies of the image, weights in chunks. Exact on integers."""
+
+import numpy as np
+import pytest
+import reference
+from strategies import ISAS
+
+import convc
+
+
+def integers(rng, *shape, dtype=np.float32):
+    return rng.integers(-3, 4, shape).astype(dtype)
+
+
+def in_layout(a, layout):
+    return a if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(a, 1, -1))
+
+
+def conv_by_columns(x, weight, stride, padding, dilation):
+    columns = reference.im2col(x, weight.shape[2:], stride, [(p, p) for p in padding], dilation)
+    y = weight.reshape(len(weight), -1) @ columns
+    out = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, p, d, k, s in zip(x.shape[2:], padding, dilation, weight.shape[2:], stride, strict=True)
+    ]
+    return y.reshape(len(x), -1, *out)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    [
+        ((7, 7), (2, 2), (3, 3), (1, 1)),
+        ((11, 11), (4, 4), (2, 2), (1, 1)),
+        ((3, 3), (1, 1), (1, 1), (1, 1)),
+        ((5, 2), (2, 3), (0, 1), (3, 2)),
+        ((2, 4), (5, 7), (1, 3), (1, 5)),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_images_of_few_channels(channels, kernel, stride, padding, dilation, layout, dtype, isa):
+    """Packed from a padded copy that is sorted by the step, of one image or of several under one block."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(channels)
+    for n, h, w in ((1, 61, 75), (5, 17, 19)):
+        x, weight = integers(rng, n, channels, h, w, dtype=dtype), integers(rng, 20, channels, *kernel, dtype=dtype)
+        y = convc.conv2d(
+            in_layout(x, layout), weight, None, stride, padding, dilation, layout=layout, algorithm="direct"
+        )
+        expected = conv_by_columns(x, weight, stride, padding, dilation)
+        np.testing.assert_array_equal(y, in_layout(expected, layout))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"), [(7, 3, 1), (7, 1, 1), (14, 1, 1), (9, 3, 2), (5, 5, 1), (3, 3, 1)]
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_small_maps(batch, size, kernel, stride, dtype, isa):
+    """Pixels that would not fill the vectors: the image may be turned to channels last, or packed so."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(size)
+    x = integers(rng, batch, 40, size, size, dtype=dtype)
+    weight, bias = integers(rng, 70, 40, kernel, kernel, dtype=dtype), integers(rng, 70, dtype=dtype)
+    window = (stride, stride), (kernel // 2, kernel // 2), (1, 1)
+    expected = np.maximum(conv_by_columns(x, weight, *window) + bias[:, None, None], 0)
+    options = dict(zip(("stride", "padding", "dilation"), window, strict=True), activation="relu", algorithm="direct")
+    y = convc.conv2d(x, weight, bias, **options)
+    np.testing.assert_array_equal(y, expected)
+    plan = convc.prepare(weight, bias, x.shape, **options)
+    np.testing.assert_array_equal(plan(x), expected)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_weights_packed_in_chunks(groups, layout):
+    """More of them than are packed at a time, forward and in the gradient of the data."""
+    rng = np.random.default_rng(groups)
+    x, weight, bias = integers(rng, 2, 600, 4, 5), integers(rng, 630, 600 // groups, 3, 3), integers(rng, 630)
+    expected = np.concatenate(
+        [
+            conv_by_columns(a, b, (1, 1), (1, 1), (1, 1))
+            for a, b in zip(np.split(x, groups, 1), np.split(weight, groups), strict=True)
+        ],
+        1,
+    )
+    options = {"padding": 1, "groups": groups, "layout": layout, "algorithm": "direct"}
+    y = convc.conv2d(in_layout(x, layout), weight, bias, **options)
+    np.testing.assert_array_equal(y, in_layout(expected + bias[:, None, None], layout))
+
+    grad = integers(rng, *expected.shape)
+    back = np.flip(weight.reshape(groups, 630 // groups, 600 // groups, 3, 3), (3, 4)).swapaxes(1, 2)
+    expected = np.concatenate(
+        [conv_by_columns(a, b, (1, 1), (1, 1), (1, 1)) for a, b in zip(np.split(grad, groups, 1), back, strict=True)], 1
+    )
+    result, _, _ = convc.conv2d_backward(in_layout(grad, layout), in_layout(x, layout), weight, **options, needs=("x",))
+    np.testing.assert_array_equal(result, in_layout(expected, layout))
