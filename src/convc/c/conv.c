@@ -80,7 +80,7 @@ matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_
 /* ---- algorithms ---- */
 
 #define DIRECT_COLS 256 /* at most */
-#define DIRECT_INPUTS 8192 /* elements of a tile's input: about L1 */
+#define DIRECT_INPUTS 32768 /* elements of a tile's input: part of L2 */
 #define DIRECT_MOST 65536 /* if a single row of outputs needs more than this, GEMM reads it better */
 
 /* Lines are whole vectors long. Sizes are compared before they are multiplied, for a dilation may be any number. */
@@ -134,7 +134,8 @@ static int turning_pays(const conv *c, int64_t lanes) {
 algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what) {
     int64_t lanes = kernels->lanes, k = c->y.c / c->groups;
     int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
-    int channels_last = c->y.stride_c == 1 && c->y.c > 1, rows_first = c->x.stride[2] == 1 && c->y.stride[2] == 1;
+    int channels_last = c->y.stride_c == 1 && c->y.c > 1,
+        rows_first = c->x.stride[2] == 1 && (what != OF_WEIGHTS || c->y.stride[2] == 1);
     int of_weights = what == OF_WEIGHTS;
     direct_tile tile;
 
@@ -144,8 +145,9 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
         int few = k <= 4 && c->w.c <= 64 && c->step[2] <= 2 && c->wanted != CONVC_WINOGRAD;
         if (few && rows_first && (of_weights || convc_direct_tile(c, kernels, &tile))) return DIRECT_ROWS;
         if (k == 1 && c->w.c == 1 && c->wanted != CONVC_WINOGRAD && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
-        /* Rows that are not contiguous are copied element by element, which GEMM's packing does more often still. */
-        if (few && c->groups > 1 && !of_weights && convc_direct_tile(c, kernels, &tile)) return DIRECT_ROWS;
+        /* Rows that are not contiguous are copied, too: turned where channels are, element by element elsewhere. */
+        if (few && !of_weights && (c->groups > 1 || c->x.stride_c == 1) && convc_direct_tile(c, kernels, &tile))
+            return DIRECT_ROWS;
     }
     if (convc_winograd_fits(c))
         if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, what))) return WINOGRAD;
@@ -153,6 +155,15 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill them. */
     if (k < lanes) return GEMM_PIXELS;
     return channels_last || pixels < lanes || (!of_weights && turning_pays(c, lanes)) ? GEMM_CHANNELS : GEMM_PIXELS;
+}
+
+/* Phase by phase, every second element of grad_x would be stored alone. Where channels are contiguous that costs nothing. */
+int convc_is_strided_depthwise(const conv *f) {
+    int plain = f->dilation[0] == 1 && f->dilation[1] == 1 && f->dilation[2] == 1 && f->x.stride[2] == 1 && f->y.stride[2] == 1;
+    int flat = f->w.size[0] == 1 && f->step[0] == 1 && f->pad[0] == 0 && f->x.size[0] == f->y.size[0];
+    int64_t wide = f->w.size[2];
+    return plain && flat && f->w.c == 1 && f->step[2] == 2 && (wide == 3 || wide == 5 || wide == 7) && f->wanted != CONVC_GEMM &&
+           f->wanted != CONVC_WINOGRAD;
 }
 
 convc_status convc_check_algorithm(const conv *c) {

@@ -45,6 +45,10 @@ typedef struct direct_tile {
     int64_t rows, cols, in_rows, line;
 } direct_tile;
 
+/* Rows of taps that one task of a direct weight gradient sums, and its tasks for a channel, or a vector of channels. */
+static inline int64_t convc_weight_rows(const conv *c) { return c->y.c == c->groups ? 3 : 1; }
+static inline int64_t convc_weight_blocks(const conv *c) { return c->w.size[0] * ceil_div(c->w.size[1], convc_weight_rows(c)); }
+
 /* How a convolution, or the gradient of its weights, is computed. */
 typedef enum algorithm {
     GEMM_PIXELS, /* implicit GEMM, pixels along the vectors: channels-first outputs */
@@ -57,6 +61,9 @@ typedef enum algorithm {
 typedef enum purpose { PREPARED, ONCE, OF_WEIGHTS } purpose;
 /* The one place where an algorithm is chosen; from shapes and strides alone. */
 algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what);
+
+/* Whether the data gradient of this convolution, all phases at once, is that of depthwise_data_tmpl.c. */
+int convc_is_strided_depthwise(const conv *forward);
 
 /* Refuses an algorithm that the convolution has no form for. */
 convc_status convc_check_algorithm(const conv *c);

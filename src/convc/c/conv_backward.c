@@ -64,8 +64,34 @@ static conv phase_conv(const conv *forward, const phase f[3]) {
     return c;
 }
 
+typedef struct channel_job {
+    const conv *forward;
+    void (*run)(const conv *c, int64_t channel, int64_t h0, int64_t h1);
+    int64_t parts; /* of the rows of a channel */
+} channel_job;
+
+static void channel_task(const void *context, int64_t task, void *workspace) {
+    const channel_job *j = context;
+    int64_t part = task % j->parts, rows = j->forward->x.size[1];
+    (void)workspace;
+    j->run(j->forward, task / j->parts, split_point(rows, j->parts, part), split_point(rows, j->parts, part + 1));
+}
+
+#define CHANNEL_TASKS 64 /* at least, if a task has as many rows as this: */
+#define TASK_ROWS 8
+
+static convc_status run_channels(const conv *forward) {
+    channel_job j = {forward, convc_kernels_for(forward->dtype)->depthwise_data, 0};
+    int64_t channels = forward->x.n * forward->groups * forward->x.size[0];
+    j.parts = min_i64(ceil_div(forward->x.size[1], TASK_ROWS), ceil_div(CHANNEL_TASKS, channels));
+    double pixels = (double)(forward->y.size[0] * forward->y.size[1] * forward->y.size[2]) * (double)forward->y.n;
+    double flops = 2 * pixels * (double)(forward->w.size[1] * forward->w.size[2]) * (double)forward->y.c;
+    return convc_parallel(channel_task, &j, channels * j.parts, flops, 0);
+}
+
 static convc_status backward_data(const conv *forward) {
     int64_t count[3];
+    if (convc_is_strided_depthwise(forward)) return run_channels(forward);
     for (int i = 0; i < 3; i++) count[i] = phases(forward->w.size[i], forward->step[i], forward->dilation[i]);
     for (int64_t number = 0; number < count[0] * count[1] * count[2]; number++) {
         const int64_t at[3] = {number / count[2] / count[1], number / count[2] % count[1], number % count[2]};
@@ -114,7 +140,7 @@ convc_status convc_conv_backward_data(const convc_tensor *grad_y, const convc_te
     conv forward = convc_conv_of(grad_x, w, grad_y, p);
     TRY(convc_check_algorithm(&forward));
     if (grad_x->shape[0] == 0) return CONVC_OK;
-    if (!covers_all(&forward)) TRY(convc_fill_zero(grad_x));
+    if (!covers_all(&forward) && !convc_is_strided_depthwise(&forward)) TRY(convc_fill_zero(grad_x));
     return backward_data(&forward);
 }
 
@@ -137,7 +163,7 @@ static convc_status run_direct(const conv *c, algorithm how) {
     int64_t units = how == DIRECT_ROWS ? c->groups * c->w.c : ceil_div(c->groups, kernels->lanes);
     double products = (double)(c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2]) * (double)(c->y.n * c->y.c) *
                       (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
-    return convc_parallel(weight_task, &j, units * c->w.size[0] * c->w.size[1], 2 * products, 0);
+    return convc_parallel(weight_task, &j, units * convc_weight_blocks(c), 2 * products, 0);
 }
 
 /* grad_w (taps, k) = columns of x (taps, pixels) @ grad_y (pixels, k); or the transpose of all that, so that packing, which copies

@@ -34,6 +34,7 @@
 #define vmax_or_second FN(vmax_or_second)
 #define vor FN(vor)
 #define vlanes FN(vlanes)
+#define veven_lanes FN(veven_lanes)
 #define vgt FN(vgt)
 #define visnan FN(visnan)
 #define vmask_or FN(vmask_or)

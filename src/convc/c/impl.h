@@ -178,7 +178,9 @@ typedef struct convc_kernels {
     void (*depthwise_rows)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
                            int64_t oh1, void *workspace);
     void (*direct_pack)(const struct conv *c, int channels_last, void *packed);
-    /* direct_weight_tmpl.c: grad_w of tap row (channel, d, r), vectors along w; of (vector of channels, d, r), along the channels. */
+    /* depthwise_data_tmpl.c: rows h0..h1 of grad_x of channel (n, group, d). */
+    void (*depthwise_data)(const struct conv *c, int64_t channel, int64_t h0, int64_t h1);
+    /* direct_weight_tmpl.c: grad_w of (channel, block of taps), vectors along w; of (vector of channels, block), along the channels. */
     void (*weight_rows)(const struct conv *c, int64_t task);
     void (*weight_channels)(const struct conv *c, int64_t task);
     int lanes; /* of a vector */

@@ -4,6 +4,7 @@
  *   veven(a, b)            a[0], a[2], ..., then b[1], b[3], ...: the even elements of p, from vload(p) and vload(p + VL - 1)
  *   vload_masked(p, m)     zero where the mask is off; touches no memory there
  *   vfma(a, b, c)          a * b + c, fused where the ISA can
+ *   veven_lanes(n)         a mask of the lanes 0, 2, 4, ... below n; where masks are fast
  *   vmax_or_second(a, b)   the greater; b where they are unordered or equal, so that max(0, x) passes NaN on
  *   vlanes(lo, hi)         a mask of the lanes lo <= i < hi (bounds may lie outside 0..VL)
  *   vselect(m, a, b)       a where m, else b
@@ -44,6 +45,7 @@ static inline vmask vlanes(int lo, int hi) {
     hi = hi < 0 ? 0 : hi > VL ? VL : hi;
     return (vmask)((1u << hi) - 1u) & (vmask) ~((1u << lo) - 1u);
 }
+static inline vmask veven_lanes(int n) { return (vmask)(vlanes(0, n) & 0x5555); }
 static inline vec vselect(vmask m, vec a, vec b) { return X(mask_blend)(m, b, a); }
 static inline vmask vmask_or(vmask a, vmask b) { return (vmask)(a | b); }
 #if F64
@@ -105,6 +107,7 @@ static inline vmask vlanes(int lo, int hi) {
     const __m256d i = _mm256_set_pd(3, 2, 1, 0);
     return _mm256_and_pd(_mm256_cmp_pd(i, vset1(lo), _CMP_GE_OQ), _mm256_cmp_pd(i, vset1(hi), _CMP_LT_OQ));
 }
+static inline vmask veven_lanes(int n) { return X (and)(vlanes(0, n), _mm256_castsi256_pd(_mm256_set_epi64x(0, -1, 0, -1))); }
 static inline vec veven(vec a, vec b) {
     vec mixed = _mm256_shuffle_pd(a, b, 0xA); /* a0 b1 a2 b3 */
     return _mm256_permute4x64_pd(mixed, 0xD8);
@@ -116,6 +119,9 @@ static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm2
 static inline vmask vlanes(int lo, int hi) {
     const __m256 i = _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0);
     return _mm256_and_ps(_mm256_cmp_ps(i, vset1((real)lo), _CMP_GE_OQ), _mm256_cmp_ps(i, vset1((real)hi), _CMP_LT_OQ));
+}
+static inline vmask veven_lanes(int n) {
+    return X (and)(vlanes(0, n), _mm256_castsi256_ps(_mm256_set_epi32(0, -1, 0, -1, 0, -1, 0, -1)));
 }
 static inline vec veven(vec a, vec b) {
     vec mixed = _mm256_shuffle_ps(a, b, 0xD8); /* a0 a2 b1 b3 a4 a6 b5 b7 */
@@ -301,6 +307,13 @@ static inline void vstore_step(real *p, int64_t step, vec v, int n) {
         vstore_masked(p, v, vlanes(0, n));
         return;
     }
+#if defined(VEC_AVX512) || defined(VEC_AVX2)
+    if (step == 2) {
+        vstore_masked(p, vzip_low(v, v), veven_lanes(2 * n));
+        if (2 * n > VL) vstore_masked(p + VL, vzip_high(v, v), veven_lanes(2 * n - VL));
+        return;
+    }
+#endif
     real lane[VL];
     vstore(lane, v);
     for (int i = 0; i < n; i++) p[i * step] = lane[i];

@@ -22,21 +22,38 @@ typedef struct FN(tile_at) {
     real *in;
 } FN(tile_at);
 
+/* One row of the input, `channels` of them from x on, that lie side by side in memory: turned so that pixels do. */
+static void FN(turn_row)(const FN(tile_at) * t, const real *x, int64_t first_column, int64_t channels, real *to, int64_t plane) {
+    const conv *c = t->c;
+    int64_t line = t->tile->line, lo = min_i64(max_i64(-first_column, 0), line);
+    int64_t hi = max_i64(min_i64(c->x.size[2] - first_column, line), lo);
+    FN(turn)(x + lo * c->x.stride[2], c->x.stride[2], channels, hi - lo, to + lo, plane);
+    for (int64_t channel = 0; channel < channels; channel++, to += plane) {
+        FN(zero_run)(to, lo);
+        FN(zero_run)(to + hi, line - hi);
+    }
+}
+
 static void FN(copy_tile)(const FN(tile_at) * t) {
     const conv *c = t->c;
     int64_t line = t->tile->line, first_column = t->ow * c->step[2] - c->pad[2], first_row = t->oh * c->step[1] - c->pad[1];
-    int64_t in_rows = (t->rows - 1) * c->step[1] + (c->w.size[1] - 1) * c->dilation[1] + 1;
-    for (int64_t plane = 0; plane < c->w.c * c->w.size[0]; plane++) {
-        int64_t channel = plane / c->w.size[0], d = plane % c->w.size[0] * c->dilation[0],
-                depth = t->od * c->step[0] - c->pad[0] + d;
-        const real *x = t->x + channel * c->x.stride_c + d * c->x.stride[0];
-        for (int64_t i = 0; i < in_rows; i++) {
-            real *to = t->in + (plane * t->tile->in_rows + i) * line;
-            int64_t h = first_row + i, inside = h >= 0 && h < c->x.size[1] && depth >= 0 && depth < c->x.size[0];
-            FN(copy_span)(to, x + h * c->x.stride[1] + first_column * c->x.stride[2], first_column, line, 0,
-                          inside ? c->x.size[2] : 0, c->x.stride[2]);
-        }
-    }
+    int64_t in_rows = (t->rows - 1) * c->step[1] + (c->w.size[1] - 1) * c->dilation[1] + 1, plane = t->tile->in_rows * line;
+    int turned = c->x.stride_c == 1 && c->x.stride[2] != 1;
+    int64_t together = turned ? VL : 1; /* channels */
+    for (int64_t d = 0; d < c->w.size[0]; d++)
+        for (int64_t channel = 0; channel < c->w.c; channel += together)
+            for (int64_t i = 0; i < in_rows; i++) {
+                int64_t h = first_row + i, depth = t->od * c->step[0] - c->pad[0] + d * c->dilation[0];
+                int inside = h >= 0 && h < c->x.size[1] && depth >= 0 && depth < c->x.size[0];
+                const real *x = t->x + channel * c->x.stride_c + d * c->dilation[0] * c->x.stride[0] + h * c->x.stride[1] +
+                                first_column * c->x.stride[2];
+                real *to = t->in + (channel * c->w.size[0] + d) * plane + i * line;
+                if (turned && inside) FN(turn_row)(t, x, first_column, min_i64(VL, c->w.c - channel), to, c->w.size[0] * plane);
+                else
+                    for (int64_t j = 0; j < min_i64(together, c->w.c - channel); j++)
+                        FN(copy_span)(to + j * c->w.size[0] * plane, x, first_column, line, 0, inside ? c->x.size[2] : 0,
+                                      c->x.stride[2]);
+            }
 }
 
 /* Stores one vector of output channel k, at row i and column j of the tile. */
@@ -49,21 +66,26 @@ static inline ALWAYS_INLINE void FN(store_outputs)(const FN(tile_at) * t, vec su
     vstore_step(y, c->y.stride[2], sum, (int)min_i64(t->cols - j, VL));
 }
 
-/* Output channels k0 .. k0 + outs, nv vectors from column j on, of row i of the tile. */
-static inline ALWAYS_INLINE void FN(outputs)(const FN(tile_at) * t, const real *w, const real *bias, int64_t k0, int64_t i,
-                                             int64_t j, const int outs, const int nv, const int64_t step) {
+/* Output channels k0 .. k0 + outs of the tile's vectors number `first` on, nv of them: row by row, each `across` vectors long. */
+static inline ALWAYS_INLINE void FN(outputs)(const FN(tile_at) * t, const real *w, const real *bias, int64_t k0, int64_t first,
+                                             int64_t across, const int outs, const int nv, const int64_t step) {
     const conv *c = t->c;
     int64_t line = t->tile->line, width = c->w.size[2], taps = c->w.c * c->w.size[0] * c->w.size[1] * width;
+    int64_t at[DIRECT_NV];
     vec acc[DIRECT_OUTS][DIRECT_NV];
     EACH (k, outs)
         EACH (v, nv) acc[k][v] = vzero();
-    const real *in = t->in + i * c->step[1] * line + j * step;
+    EACH (v, nv) at[v] = (first + v) / across * c->step[1] * line + (first + v) % across * VL * step;
+    const real *in = t->in;
     for (int64_t plane = 0; plane < c->w.c * c->w.size[0]; plane++, in += t->tile->in_rows * line)
         for (int64_t r = 0; r < c->w.size[1]; r++) {
             const real *row = in + r * c->dilation[1] * line;
             for (int64_t s = 0; s < width; s++, row += c->dilation[2], w++) {
                 vec x[DIRECT_NV];
-                EACH (v, nv) x[v] = vload_step(row + v * VL * step, step);
+                EACH (v, nv) {
+                    x[v] = vload_step(row + at[v], step);
+                    KEEP(x[v]);
+                }
                 EACH (k, outs) {
                     vec wk = vset1(w[k * taps]);
                     EACH (v, nv) acc[k][v] = vfma(wk, x[v], acc[k][v]);
@@ -71,16 +93,15 @@ static inline ALWAYS_INLINE void FN(outputs)(const FN(tile_at) * t, const real *
             }
         }
     EACH (k, outs)
-        EACH (v, nv) FN(store_outputs)(t, acc[k][v], bias ? bias + k : NULL, k0 + k, i, j + v * VL);
+        EACH (v, nv)
+            FN(store_outputs)(t, acc[k][v], bias ? bias + k : NULL, k0 + k, (first + v) / across, (first + v) % across * VL);
 }
 
 static inline ALWAYS_INLINE void FN(tile_outputs)(const FN(tile_at) * t, const real *w, const real *bias, int64_t k0,
                                                   const int outs, const int64_t step) {
-    for (int64_t i = 0; i < t->rows; i++) {
-        int64_t j = 0;
-        for (; j + (DIRECT_NV - 1) * VL < t->cols; j += DIRECT_NV * VL) FN(outputs)(t, w, bias, k0, i, j, outs, DIRECT_NV, step);
-        for (; j < t->cols; j += VL) FN(outputs)(t, w, bias, k0, i, j, outs, 1, step);
-    }
+    int64_t across = ceil_div(t->cols, VL), vectors = t->rows * across, i = 0;
+    for (; i + DIRECT_NV <= vectors; i += DIRECT_NV) FN(outputs)(t, w, bias, k0, i, across, outs, DIRECT_NV, step);
+    for (; i < vectors; i++) FN(outputs)(t, w, bias, k0, i, across, outs, 1, step);
 }
 
 #define DIRECT_CASE(outs)                                               \
@@ -127,13 +148,16 @@ static void FN(direct_rows)(const conv *c, const direct_tile *tile, const void *
 /* ---- weights: (k, c, kd, r, s) in a row, or for depthwise_row the transpose ---- */
 
 static void FN(direct_pack)(const conv *c, int channels_last, void *packed) {
-    int64_t taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2], k = c->y.c / c->groups;
-    for (int64_t out = 0; out < c->y.c; out++)
-        for (int64_t t = 0; t < taps; t++) {
-            int64_t s = t % c->w.size[2], r = t / c->w.size[2] % c->w.size[1], rest = t / c->w.size[2] / c->w.size[1];
-            const real *w = (const real *)c->w.data + out / k * c->w_group + out % k * c->w.stride_n +
-                            rest / c->w.size[0] * c->w.stride_c + rest % c->w.size[0] * c->w.stride[0] + r * c->w.stride[1] +
-                            s * c->w.stride[2];
-            ((real *)packed)[channels_last ? t * c->y.c + out : out * taps + t] = *w;
-        }
+    int64_t k = c->y.c / c->groups, taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
+    int64_t from_out = channels_last ? 1 : taps, from_tap = channels_last ? c->y.c : 1;
+    for (int64_t out = 0; out < c->y.c; out++) {
+        const real *w = (const real *)c->w.data + out / k * c->w_group + out % k * c->w.stride_n;
+        real *to = (real *)packed + out * from_out;
+        for (int64_t channel = 0; channel < c->w.c; channel++)
+            for (int64_t d = 0; d < c->w.size[0]; d++)
+                for (int64_t r = 0; r < c->w.size[1]; r++) {
+                    const real *row = w + channel * c->w.stride_c + d * c->w.stride[0] + r * c->w.stride[1];
+                    for (int64_t s = 0; s < c->w.size[2]; s++, to += from_tap) *to = row[s * c->w.stride[2]];
+                }
+    }
 }

@@ -1,15 +1,22 @@
 /* Gradients of the weights of few-channel groups: products of grad_y (here y) and x summed over all outputs, without packing. A task
- * is one row of taps of one input channel, or of a vector of channels; nobody else adds to its weights. Each image is summed apart
- * and then added, so that the rounding errors of large batches stay small. */
+ * is a block of rows of taps of one input channel, or of a vector of channels; nobody else adds to its weights. Each image is summed
+ * apart and then added, so that the rounding errors of large batches stay small. */
 
 #undef WEIGHT_TAPS
-#define WEIGHT_TAPS 3 /* of the row at once */
+#undef WEIGHT_COLS
+#define WEIGHT_TAPS 3 /* of a row at once; and rows, where a group has one output channel */
+#if defined(VEC_AVX512) || defined(VEC_NEON)
+#define WEIGHT_COLS 4 /* pixels at once, channels last */
+#else
+#define WEIGHT_COLS 1
+#endif
 
-/* One row of taps: its place (d, r), its columns s .. s + WEIGHT_TAPS, and the outputs whose taps d and r meet the image. */
-typedef struct FN(tap_row) {
+/* A block of taps: row d of depth, rows r .. r + rows, columns s .. s + WEIGHT_TAPS. Outputs lo..hi along d, and along h for each row,
+ * meet the image. */
+typedef struct FN(tap_block) {
     const conv *c;
-    int64_t d, r, s, first[2], last[2];
-} FN(tap_row);
+    int64_t d, r, s, rows, depth_lo, depth_hi, lo[WEIGHT_TAPS], hi[WEIGHT_TAPS];
+} FN(tap_block);
 
 /* Outputs first..last of dimension i meet the image at tap t. */
 static inline void FN(outputs_meeting)(const conv *c, int i, int64_t t, int64_t *first, int64_t *last) {
@@ -18,38 +25,79 @@ static inline void FN(outputs_meeting)(const conv *c, int i, int64_t t, int64_t 
     *last = shift + c->x.size[i] <= 0 ? 0 : min_i64(ceil_div(shift + c->x.size[i], c->step[i]), c->y.size[i]);
 }
 
-static FN(tap_row) FN(tap_row_at)(const conv *c, int64_t row) {
-    FN(tap_row) t = {.c = c, .d = row / c->w.size[1], .r = row % c->w.size[1]};
-    FN(outputs_meeting)(c, 0, t.d, &t.first[0], &t.last[0]);
-    FN(outputs_meeting)(c, 1, t.r, &t.first[1], &t.last[1]);
+/* Number `block` of those of one channel. */
+static FN(tap_block) FN(tap_block_at)(const conv *c, int64_t block) {
+    int64_t rows = convc_weight_rows(c), blocks = ceil_div(c->w.size[1], rows);
+    FN(tap_block) t = {.c = c, .d = block / blocks, .r = block % blocks * rows};
+    t.rows = min_i64(rows, c->w.size[1] - t.r);
+    FN(outputs_meeting)(c, 0, t.d, &t.depth_lo, &t.depth_hi);
+    for (int64_t r = 0; r < t.rows; r++) FN(outputs_meeting)(c, 1, t.r + r, &t.lo[r], &t.hi[r]);
     return t;
 }
 
-/* Where tap (d, r, s) of output (n, od, oh, 0) lies in channel 0 of x. */
-static inline const real *FN(x_under)(const FN(tap_row) * t, int64_t n, int64_t od, int64_t oh) {
+/* Where tap (d, r, s) of output (n, od, 0, 0) lies in channel 0 of x. */
+static inline const real *FN(x_under)(const FN(tap_block) * t, int64_t n, int64_t od) {
     const conv *c = t->c;
     return (const real *)c->x.data + n * c->x.stride_n + (od * c->step[0] + t->d * c->dilation[0] - c->pad[0]) * c->x.stride[0] +
-           (oh * c->step[1] + t->r * c->dilation[1] - c->pad[1]) * c->x.stride[1] +
-           (t->s * c->dilation[2] - c->pad[2]) * c->x.stride[2];
+           (t->r * c->dilation[1] - c->pad[1]) * c->x.stride[1] + (t->s * c->dilation[2] - c->pad[2]) * c->x.stride[2];
 }
 
-static inline const real *FN(y_row)(const conv *c, int64_t n, int64_t od, int64_t oh) {
-    return (const real *)c->y.data + n * c->y.stride_n + od * c->y.stride[0] + oh * c->y.stride[1];
+static inline const real *FN(y_plane)(const conv *c, int64_t n, int64_t od) {
+    return (const real *)c->y.data + n * c->y.stride_n + od * c->y.stride[0];
 }
 
-static inline real *FN(weight_at)(const FN(tap_row) * t, int64_t k, int64_t c, int64_t s) {
+static inline real *FN(weight_at)(const FN(tap_block) * t, int64_t k, int64_t c, int64_t r, int64_t s) {
     const volume *w = &t->c->w;
-    return (real *)w->data + k * w->stride_n + c * w->stride_c + t->d * w->stride[0] + t->r * w->stride[1] + s * w->stride[2];
+    return (real *)w->data + k * w->stride_n + c * w->stride_c + t->d * w->stride[0] + (t->r + r) * w->stride[1] +
+           (t->s + s) * w->stride[2];
+}
+
+/* The outputs along h that some row of the block meets. */
+static inline void FN(rows_meeting)(const FN(tap_block) * t, const int rows, int64_t *lo, int64_t *hi) {
+    *lo = t->lo[0];
+    *hi = t->hi[0];
+    for (int r = 1; r < rows; r++) {
+        *lo = min_i64(*lo, t->lo[r]);
+        *hi = max_i64(*hi, t->hi[r]);
+    }
 }
 
 /* ---- vectors along w: x and y are contiguous there, the step is 1 or 2 ---- */
 
-/* sum[k][s] += products of outputs j .. j + VL of every row of image n; x and y are offsets of the channels. */
-static inline ALWAYS_INLINE void FN(sum_strip)(const FN(tap_row) * t, int64_t n, int64_t x_channel, int64_t y_channel, int64_t j,
-                                               vec sum[DIRECT_OUTS][WEIGHT_TAPS], const int outs, const int taps,
+#undef WEIGHT_SUMS
+#define WEIGHT_SUMS 12 /* DIRECT_OUTS x 1 or 1 x WEIGHT_TAPS rows of WEIGHT_TAPS */
+
+/* What sum_strip does in one plane, where rows of taps meet the same row of x: each is read once. */
+static inline ALWAYS_INLINE void FN(roll_strip)(const FN(tap_block) * t, const real *x, const real *y, int inside, vmask tail,
+                                                const vspan span[WEIGHT_TAPS], vec sum[WEIGHT_SUMS], const int rows,
+                                                const int taps, const int64_t step) {
+    const conv *c = t->c;
+    int64_t high = c->y.size[1], h = t->r - c->pad[1];
+    vec grad[WEIGHT_TAPS];
+    EACH (r, rows) grad[r] = vzero();
+    for (int64_t newest = 0; newest < high + rows - 1; newest++, h++, x += c->x.stride[1], y += c->y.stride[1]) {
+        UNROLL for (int r = rows - 1; r > 0; r--) grad[r] = grad[r - 1];
+        if (newest < high) grad[0] = inside ? vload(y) : vload_masked(y, tail);
+        if (h < 0 || h >= c->x.size[1]) continue;
+        vec in[WEIGHT_TAPS];
+        EACH (s, taps) {
+            in[s] = inside ? vload_step(x + s * c->dilation[2], step) : vload_span(x + s * c->dilation[2], step, span[s]);
+            KEEP(in[s]);
+        }
+        EACH (r, rows) {
+            if (newest < r || newest - r >= high) continue;
+            EACH (s, taps) sum[r * taps + s] = vfma(grad[r], in[s], sum[r * taps + s]);
+        }
+    }
+}
+
+/* sum[k, r, s] += products of outputs j .. j + VL of every row of image n; x and y are offsets of the channels. */
+static inline ALWAYS_INLINE void FN(sum_strip)(const FN(tap_block) * t, int64_t n, int64_t x_channel, int64_t y_channel,
+                                               int64_t j, vec sum[WEIGHT_SUMS], const int outs, const int rows, const int taps,
                                                const int64_t step) {
     const conv *c = t->c;
     int lanes = (int)min_i64(VL, c->y.size[2] - j), inside = lanes == VL;
+    int64_t down = c->step[1] * c->x.stride[1], apart = c->dilation[1] * c->x.stride[1], lo, hi;
     vmask tail = vlanes(0, lanes);
     vspan span[WEIGHT_TAPS];
     EACH (s, taps) {
@@ -58,126 +106,181 @@ static inline ALWAYS_INLINE void FN(sum_strip)(const FN(tap_row) * t, int64_t n,
         span[s] = vspan_of(step, (int)min_i64(max_i64(first - j, 0), VL), (int)min_i64(max_i64(last - j, 0), lanes));
         inside &= first <= j && last >= j + VL;
     }
-    for (int64_t od = t->first[0]; od < t->last[0]; od++)
-        for (int64_t oh = t->first[1]; oh < t->last[1]; oh++) {
-            const real *x = FN(x_under)(t, n, od, oh) + x_channel + j * step, *y = FN(y_row)(c, n, od, oh) + y_channel + j;
-            vec in[WEIGHT_TAPS];
-            EACH (s, taps)
-                in[s] = inside ? vload_step(x + s * c->dilation[2], step) : vload_span(x + s * c->dilation[2], step, span[s]);
-            EACH (k, outs) {
-                const real *yk = y + k * c->y.stride_c;
-                vec grad = inside ? vload(yk) : vload_masked(yk, tail);
-                EACH (s, taps) sum[k][s] = vfma(grad, in[s], sum[k][s]);
+    FN(rows_meeting)(t, rows, &lo, &hi);
+    if (rows > 1 && c->step[1] == 1 && c->dilation[1] == 1) {
+        for (int64_t od = t->depth_lo; od < t->depth_hi; od++)
+            FN(roll_strip)(t, FN(x_under)(t, n, od) + x_channel + j * step, FN(y_plane)(c, n, od) + y_channel + j, inside, tail,
+                           span, sum, rows, taps, step);
+        return;
+    }
+    for (int64_t od = t->depth_lo; od < t->depth_hi; od++) {
+        const real *x = FN(x_under)(t, n, od) + x_channel + j * step + lo * down;
+        const real *y = FN(y_plane)(c, n, od) + y_channel + j + lo * c->y.stride[1];
+        for (int64_t oh = lo; oh < hi; oh++, x += down, y += c->y.stride[1]) {
+            vec grad[DIRECT_OUTS];
+            EACH (k, outs) grad[k] = inside ? vload(y + k * c->y.stride_c) : vload_masked(y + k * c->y.stride_c, tail);
+            EACH (r, rows) {
+                if (rows > 1 && (oh < t->lo[r] || oh >= t->hi[r])) continue;
+                const real *row = x + r * apart;
+                EACH (s, taps) {
+                    const real *from = row + s * c->dilation[2];
+                    vec in = inside ? vload_step(from, step) : vload_span(from, step, span[s]);
+                    EACH (k, outs) sum[(k * rows + r) * taps + s] = vfma(grad[k], in, sum[(k * rows + r) * taps + s]);
+                }
             }
         }
+    }
 }
 
-static inline ALWAYS_INLINE void FN(weight_block)(const FN(tap_row) * t, int64_t channel, int64_t k0, const int outs,
-                                                  const int taps, const int64_t step) {
+/* What the lanes of each vector come to. */
+static void FN(sum_lanes)(const vec *v, int count, real *sums) {
+    for (int i = 0; i < count; i += VL) {
+        vec square[VL];
+        EACH (lane, VL) square[lane] = i + lane < count ? v[i + lane] : vzero();
+        vtranspose(square);
+        for (int apart = 1; apart < VL; apart *= 2)
+            for (int lane = 0; lane + apart < VL; lane += 2 * apart) square[lane] = vadd(square[lane], square[lane + apart]);
+        vstore_step(sums + i, 1, square[0], count - i < VL ? count - i : VL);
+    }
+}
+
+static inline ALWAYS_INLINE void FN(weight_block)(const FN(tap_block) * t, int64_t channel, int64_t k0, const int outs,
+                                                  const int rows, const int taps, const int64_t step) {
     const conv *c = t->c;
     int64_t group = channel / c->w.c, outs_all = c->y.c / c->groups;
-    vec total[DIRECT_OUTS][WEIGHT_TAPS];
-    EACH (k, outs)
-        EACH (s, taps) total[k][s] = vzero();
+    vec total[WEIGHT_SUMS];
+    real weights[WEIGHT_SUMS];
+    EACH (i, outs * rows * taps) total[i] = vzero();
     for (int64_t n = 0; n < c->x.n; n++) {
-        vec sum[DIRECT_OUTS][WEIGHT_TAPS];
-        EACH (k, outs)
-            EACH (s, taps) sum[k][s] = vzero();
+        vec sum[WEIGHT_SUMS];
+        EACH (i, outs * rows * taps) sum[i] = vzero();
         for (int64_t j = 0; j < c->y.size[2]; j += VL)
-            FN(sum_strip)(t, n, channel * c->x.stride_c, (group * outs_all + k0) * c->y.stride_c, j, sum, outs, taps, step);
-        EACH (k, outs)
-            EACH (s, taps) total[k][s] = vadd(total[k][s], sum[k][s]);
+            FN(sum_strip)(t, n, channel * c->x.stride_c, (group * outs_all + k0) * c->y.stride_c, j, sum, outs, rows, taps, step);
+        EACH (i, outs * rows * taps) total[i] = vadd(total[i], sum[i]);
     }
+    FN(sum_lanes)(total, outs * rows * taps, weights);
     for (int k = 0; k < outs; k++)
-        for (int s = 0; s < taps; s++) {
-            real lane[VL];
-            double weight = 0;
-            vstore(lane, total[k][s]);
-            for (int i = 0; i < VL; i++) weight += (double)lane[i];
-            *FN(weight_at)(t, group * outs_all + k0 + k, channel % c->w.c, t->s + s) = (real)weight;
-        }
+        for (int r = 0; r < rows; r++)
+            for (int s = 0; s < taps; s++)
+                *FN(weight_at)(t, group * outs_all + k0 + k, channel % c->w.c, r, s) = weights[(k * rows + r) * taps + s];
 }
 
 /* clang-format off */
-#define WEIGHT_CASE(outs, taps)                                              \
-    case outs * (WEIGHT_TAPS + 1) + taps:                                    \
-        if (c->step[2] == 1) FN(weight_block)(&t, channel, k0, outs, taps, 1); \
-        else FN(weight_block)(&t, channel, k0, outs, taps, 2);               \
+#define WEIGHT_CASE(outs, rows, taps)                                                \
+    case (outs * 4 + rows) * 4 + taps:                                               \
+        if (c->step[2] == 1) FN(weight_block)(&t, channel, k0, outs, rows, taps, 1); \
+        else FN(weight_block)(&t, channel, k0, outs, rows, taps, 2);                 \
         break;
+#define WEIGHT_CASES(outs, rows) WEIGHT_CASE(outs, rows, 1) WEIGHT_CASE(outs, rows, 2) WEIGHT_CASE(outs, rows, 3)
 /* clang-format on */
 
-/* Task (channel, d, r) of grad_w. */
+/* Task (channel, block of taps) of grad_w. */
 static void FN(weight_rows)(const conv *c, int64_t task) {
-    int64_t rows = c->w.size[0] * c->w.size[1], channel = task / rows, outs = c->y.c / c->groups;
-    FN(tap_row) t = FN(tap_row_at)(c, task % rows);
+    int64_t blocks = convc_weight_blocks(c), channel = task / blocks, outs = c->y.c / c->groups;
+    FN(tap_block) t = FN(tap_block_at)(c, task % blocks);
     for (int64_t k0 = 0; k0 < outs; k0 += DIRECT_OUTS)
         for (t.s = 0; t.s < c->w.size[2]; t.s += WEIGHT_TAPS)
-            switch (min_i64(DIRECT_OUTS, outs - k0) * (WEIGHT_TAPS + 1) + min_i64(WEIGHT_TAPS, c->w.size[2] - t.s)) {
-                WEIGHT_CASE(1, 1)
-                WEIGHT_CASE(1, 2)
-                WEIGHT_CASE(1, 3)
-                WEIGHT_CASE(2, 1)
-                WEIGHT_CASE(2, 2)
-                WEIGHT_CASE(2, 3)
-                WEIGHT_CASE(3, 1)
-                WEIGHT_CASE(3, 2)
-                WEIGHT_CASE(3, 3)
-                WEIGHT_CASE(4, 1)
-                WEIGHT_CASE(4, 2)
-            default: WEIGHT_CASE(4, 3)
+            switch ((min_i64(DIRECT_OUTS, outs - k0) * 4 + t.rows) * 4 + min_i64(WEIGHT_TAPS, c->w.size[2] - t.s)) {
+                WEIGHT_CASES(1, 1)
+                WEIGHT_CASES(1, 2)
+                WEIGHT_CASES(1, 3)
+                WEIGHT_CASES(2, 1)
+                WEIGHT_CASES(3, 1)
+                WEIGHT_CASES(4, 1)
+            default: break;
             }
 }
 
 /* ---- depthwise with vectors along the channels: x and y are contiguous there ---- */
 
-static inline ALWAYS_INLINE void FN(sum_pixels)(const FN(tap_row) * t, int64_t n, int64_t channel, vmask tail,
-                                                vec sum[WEIGHT_TAPS], const int taps) {
+/* Outputs ow .. ow + cols of a row: sum[r][s] += their products; a tap counts where its column meets the image. */
+static inline ALWAYS_INLINE void FN(sum_pixels)(const FN(tap_block) * t, const real *x, const real *y, int64_t oh, int64_t ow,
+                                                vmask lanes, vec sum[WEIGHT_TAPS][WEIGHT_TAPS], const int taps, const int cols,
+                                                const int step, const int64_t *first, const int64_t *last) {
     const conv *c = t->c;
-    int64_t first[WEIGHT_TAPS], last[WEIGHT_TAPS], step = c->step[2] * c->x.stride[2], apart = c->dilation[2] * c->x.stride[2];
-    int64_t enter = 0, leave = c->y.size[2];
+    int64_t apart = c->dilation[1] * c->x.stride[1], aside = c->dilation[2] * c->x.stride[2];
+    vec grad[WEIGHT_COLS];
+    EACH (p, cols) grad[p] = vload_masked(y + p * c->y.stride[2], lanes);
+    for (int64_t r = 0; r < t->rows; r++) {
+        if (oh < t->lo[r] || oh >= t->hi[r]) continue;
+        const real *row = x + r * apart;
+        if (cols == 1) {
+            EACH (s, taps)
+                if (ow >= first[s] && ow < last[s]) sum[r][s] = vfma(grad[0], vload_masked(row + s * aside, lanes), sum[r][s]);
+        } else {
+            UNROLL for (int i = 0; i < (cols - 1) * step + taps; i++) { /* a pixel of x meets several outputs */
+                vec in = vload_masked(row + i * c->x.stride[2], lanes);
+                KEEP(in);
+                EACH (s, taps)
+                    if (i - s >= 0 && (i - s) % step == 0 && (i - s) / step < cols)
+                        sum[r][s] = vfma(grad[(i - s) / step], in, sum[r][s]);
+            }
+        }
+    }
+}
+
+static inline ALWAYS_INLINE void FN(sum_rows)(const FN(tap_block) * t, int64_t n, int64_t channel, vmask lanes,
+                                              vec sum[WEIGHT_TAPS][WEIGHT_TAPS], const int taps, const int step) {
+    const conv *c = t->c;
+    int64_t first[WEIGHT_TAPS], last[WEIGHT_TAPS], along = c->step[2] * c->x.stride[2], lo, hi;
+    int64_t enter = 0, leave = c->y.size[2]; /* between them every tap counts */
     EACH (s, taps) {
         FN(outputs_meeting)(c, 2, t->s + s, &first[s], &last[s]);
         enter = max_i64(enter, first[s]);
         leave = min_i64(leave, last[s]);
     }
-    for (int64_t od = t->first[0]; od < t->last[0]; od++)
-        for (int64_t oh = t->first[1]; oh < t->last[1]; oh++) {
-            const real *x = FN(x_under)(t, n, od, oh) + channel, *y = FN(y_row)(c, n, od, oh) + channel;
-            for (int64_t ow = 0; ow < c->y.size[2]; ow++) {
-                vec grad = vload_masked(y + ow * c->y.stride[2], tail);
-                int all = ow >= enter && ow < leave;
-                EACH (s, taps)
-                    if (all || (ow >= first[s] && ow < last[s]))
-                        sum[s] = vfma(grad, vload_masked(x + ow * step + s * apart, tail), sum[s]);
+    if (!step) enter = leave = c->y.size[2]; /* a step or a dilation at which pixels do not share what they read */
+    FN(rows_meeting)(t, (int)t->rows, &lo, &hi);
+    for (int64_t od = t->depth_lo; od < t->depth_hi; od++)
+        for (int64_t oh = lo; oh < hi; oh++) {
+            const real *x = FN(x_under)(t, n, od) + oh * c->step[1] * c->x.stride[1] + channel;
+            const real *y = FN(y_plane)(c, n, od) + oh * c->y.stride[1] + channel;
+            for (int64_t ow = 0, cols; ow < c->y.size[2]; ow += cols) {
+                cols = step && ow >= enter && ow + WEIGHT_COLS <= leave ? WEIGHT_COLS : 1;
+                const real *from = x + ow * along, *grad = y + ow * c->y.stride[2];
+                if (cols == 1) FN(sum_pixels)(t, from, grad, oh, ow, lanes, sum, taps, 1, 1, first, last);
+                else FN(sum_pixels)(t, from, grad, oh, ow, lanes, sum, taps, WEIGHT_COLS, step ? step : 1, first, last);
             }
         }
 }
 
-static inline ALWAYS_INLINE void FN(weight_vector)(const FN(tap_row) * t, int64_t channel, const int taps) {
+static inline ALWAYS_INLINE void FN(weight_vector)(const FN(tap_block) * t, int64_t channel, const int taps, const int step) {
     const conv *c = t->c;
     int64_t lanes = min_i64(VL, c->groups - channel);
-    vec total[WEIGHT_TAPS];
-    EACH (s, taps) total[s] = vzero();
+    vec total[WEIGHT_TAPS][WEIGHT_TAPS];
+    EACH (i, WEIGHT_TAPS * WEIGHT_TAPS) total[i / WEIGHT_TAPS][i % WEIGHT_TAPS] = vzero();
     for (int64_t n = 0; n < c->x.n; n++) {
-        vec sum[WEIGHT_TAPS];
-        EACH (s, taps) sum[s] = vzero();
-        FN(sum_pixels)(t, n, channel, vlanes(0, (int)lanes), sum, taps);
-        EACH (s, taps) total[s] = vadd(total[s], sum[s]);
+        vec sum[WEIGHT_TAPS][WEIGHT_TAPS];
+        EACH (i, WEIGHT_TAPS * WEIGHT_TAPS) sum[i / WEIGHT_TAPS][i % WEIGHT_TAPS] = vzero();
+        FN(sum_rows)(t, n, channel, vlanes(0, (int)lanes), sum, taps, step);
+        for (int64_t r = 0; r < t->rows; r++)
+            EACH (s, taps) total[r][s] = vadd(total[r][s], sum[r][s]);
     }
-    for (int s = 0; s < taps; s++) {
-        real lane[VL];
-        vstore(lane, total[s]);
-        for (int64_t i = 0; i < lanes; i++) *FN(weight_at)(t, channel + i, 0, t->s + s) = lane[i];
-    }
+    for (int64_t r = 0; r < t->rows; r++)
+        for (int s = 0; s < taps; s++) {
+            real lane[VL];
+            vstore(lane, total[r][s]);
+            for (int64_t i = 0; i < lanes; i++) *FN(weight_at)(t, channel + i, 0, r, s) = lane[i];
+        }
 }
 
-/* Task (vector of channels, d, r) of grad_w. */
+#define VECTOR_CASE(taps, step) \
+    case taps * 3 + step: FN(weight_vector)(&t, channel, taps, step); break;
+
+/* Task (vector of channels, block of taps) of grad_w. */
 static void FN(weight_channels)(const conv *c, int64_t task) {
-    int64_t rows = c->w.size[0] * c->w.size[1], channel = task / rows * VL;
-    FN(tap_row) t = FN(tap_row_at)(c, task % rows);
-    for (t.s = 0; t.s < c->w.size[2]; t.s += WEIGHT_TAPS) switch (c->w.size[2] - t.s) {
-        case 1: FN(weight_vector)(&t, channel, 1); break;
-        case 2: FN(weight_vector)(&t, channel, 2); break;
-        default: FN(weight_vector)(&t, channel, 3); break;
+    int64_t blocks = convc_weight_blocks(c), channel = task / blocks * VL;
+    int64_t step = WEIGHT_COLS > 1 && c->dilation[2] == 1 && c->step[2] <= 2 ? c->step[2] : 0;
+    FN(tap_block) t = FN(tap_block_at)(c, task % blocks);
+    for (t.s = 0; t.s < c->w.size[2]; t.s += WEIGHT_TAPS) switch (min_i64(WEIGHT_TAPS, c->w.size[2] - t.s) * 3 + step) {
+            VECTOR_CASE(1, 0)
+            VECTOR_CASE(1, 1)
+            VECTOR_CASE(1, 2)
+            VECTOR_CASE(2, 0)
+            VECTOR_CASE(2, 1)
+            VECTOR_CASE(2, 2)
+            VECTOR_CASE(3, 0)
+            VECTOR_CASE(3, 1)
+        default: VECTOR_CASE(3, 2)
         }
 }

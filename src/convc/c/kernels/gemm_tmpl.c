@@ -218,7 +218,10 @@ static void FN(move_block)(const FN(block) * t, real *c, int store) {
             if (!store) FN(copy_run)(mine, out, run, stride);
             else if (stride == 1) FN(copy_run)(out, mine, run, 1);
             else
-                for (int64_t x = 0; x < run; x++) out[x * stride] = mine[x];
+                for (int64_t x = 0; x < run; x += VL) {
+                    int left = (int)min_i64(VL, run - x);
+                    vstore_step(out + x * stride, stride, FN(load_some)(mine + x, 1, 0, left), left);
+                }
             j += run;
             mine += run;
             col[3] += run - 1;

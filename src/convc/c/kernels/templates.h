@@ -51,6 +51,7 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "gemm_tmpl.c"
 #include "im2col_tmpl.c"
 #include "depthwise_tmpl.c"
+#include "depthwise_data_tmpl.c"
 #include "direct_tmpl.c"
 #include "direct_weight_tmpl.c"
 #include "winograd_tmpl.c"
@@ -80,6 +81,7 @@ static const convc_kernels FN(table) = {
     .direct_rows = FN(direct_rows),
     .depthwise_rows = FN(depthwise_rows),
     .direct_pack = FN(direct_pack),
+    .depthwise_data = FN(depthwise_data),
     .weight_rows = FN(weight_rows),
     .weight_channels = FN(weight_channels),
     .lanes = VL,
