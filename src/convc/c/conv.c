@@ -140,9 +140,12 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     direct_tile tile;
 
     if (c->wanted != CONVC_GEMM) {
-        /* A register block of GEMM has 14 rows on AVX-512: four channels leave most of it idle, eight make it worth the packing.
-         * Above 64 channels a group the sum is long enough for GEMM's blocking to win back more. */
-        int few = k <= 4 && c->w.c <= 64 && c->step[2] <= 2 && c->wanted != CONVC_WINOGRAD;
+        /* A register block of GEMM has 14 rows on AVX-512, for which every vector of pixels is packed: four channels leave most of it
+         * idle. Up to 16, direct sums are faster where taps share what they read and rows of pixels fill the vectors. Above 64
+         * channels a group the sum is long enough for GEMM's blocking to win back more. */
+        int full = 5 * c->y.size[2] >= 4 * lanes * ceil_div(c->y.size[2], lanes), taps = c->w.size[1] * c->w.size[2] > 1;
+        int few = k <= 4 || (k <= 16 && taps && full && !of_weights);
+        few &= c->w.c <= 64 && c->step[2] <= 2 && c->wanted != CONVC_WINOGRAD;
         if (few && rows_first && (of_weights || convc_direct_tile(c, kernels, &tile))) return DIRECT_ROWS;
         if (k == 1 && c->w.c == 1 && c->wanted != CONVC_WINOGRAD && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
         /* Rows that are not contiguous are copied, too: turned where channels are, element by element elsewhere. */

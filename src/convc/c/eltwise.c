@@ -1,4 +1,6 @@
-/* ReLU and its gradient: element by element, whatever the tensors' layouts. */
+/* ReLU and its gradient, and zeros: element by element, whatever the tensors' layouts. */
+#include <string.h>
+
 #include "lines.h"
 
 #define ELEMENT_FLOPS 4.0 /* what an element costs, in flops: it is the memory that is busy */
@@ -56,4 +58,21 @@ convc_status convc_relu_backward(const convc_tensor *grad_y, const convc_tensor 
     if (convc_size(grad_x) == 0) return CONVC_OK;
     eltwise_job j = {convc_kernels_for(x->dtype), convc_lines_of(3, grad_x, grad_y, x)};
     return convc_parallel(relu_backward_task, &j, j.lines.tasks, ELEMENT_FLOPS * (double)convc_size(x), 0);
+}
+
+static void zero_task(const void *context, int64_t task, void *workspace) {
+    const lines *l = context;
+    int64_t pieces = lines_pieces(l), end = split_point(pieces, l->tasks, task + 1), item = l->item[0];
+    (void)workspace;
+    for (int64_t i = split_point(pieces, l->tasks, task); i < end; i++) {
+        line_piece at = lines_piece(l, i);
+        int64_t run = l->step[0] == 1 ? at.count : 1;
+        for (int64_t k = 0; k < at.count; k += run) memset((char *)at.data[0] + k * l->step[0] * item, 0, (size_t)(run * item));
+    }
+}
+
+convc_status convc_fill_zero(const convc_tensor *t) {
+    if (convc_size(t) == 0) return CONVC_OK;
+    lines l = convc_lines_of(1, t, NULL, NULL);
+    return convc_parallel(zero_task, &l, l.tasks, ELEMENT_FLOPS * (double)convc_size(t), 0);
 }

@@ -97,11 +97,12 @@ convc_status convc_gemm_run(gemm_job *job) {
     if (job->splits == 1) return convc_parallel(run_task, job, tasks, job_flops(job), workspace);
 
     int64_t elements = job->groups * job->splits * job->m * job->n;
-    job->parts = malloc((size_t)(elements * convc_itemsize(job->dtype)));
+    convc_loan loan;
+    job->parts = convc_borrow(CONVC_SCRATCH, (size_t)(elements * convc_itemsize(job->dtype)), &loan);
     if (!job->parts) return convc_fail(CONVC_NO_MEMORY, "no memory for the parts of a sum, %lld elements", (long long)elements);
     convc_status status = convc_parallel(run_task, job, tasks, job_flops(job), workspace);
     if (status == CONVC_OK) status = convc_parallel(sum_task, job, job->groups * job->m, (double)elements, 0);
-    free(job->parts);
+    convc_return(CONVC_SCRATCH, &loan);
     return status;
 }
 
@@ -201,23 +202,6 @@ static gemm_job product(matrix a, matrix b, int64_t k, const convc_tensor *c) {
     job.c_rows = out.rows;
     job.c_cols = out.cols;
     return job;
-}
-
-convc_status convc_fill_zero(const convc_tensor *t) {
-    /* Odometer over all axes; rows of a dense last axis at once. */
-    int64_t at[CONVC_MAX_NDIM] = {0}, item = convc_itemsize(t->dtype);
-    if (convc_size(t) == 0) return CONVC_OK;
-    int last = t->ndim - 1, dense = t->strides[last] == item;
-    for (;;) {
-        char *row = t->data;
-        for (int i = 0; i < last; i++) row += at[i] * t->strides[i];
-        if (dense) memset(row, 0, (size_t)(t->shape[last] * item));
-        else
-            for (int64_t j = 0; j < t->shape[last]; j++) memset(row + j * t->strides[last], 0, (size_t)item);
-        int i = last - 1;
-        while (i >= 0 && ++at[i] == t->shape[i]) at[i--] = 0;
-        if (i < 0) return CONVC_OK;
-    }
 }
 
 convc_status convc_contiguous(const convc_tensor *vector, const void **data, void **copy) {

@@ -3,10 +3,12 @@
 
 #undef DIRECT_OUTS
 #undef DIRECT_NV
-#define DIRECT_OUTS 4 /* output channels of a group at once */
-#if defined(VEC_AVX512)
+/* Output channels of a group, and vectors of pixels, at once. */
+#if defined(VEC_AVX512) || defined(VEC_NEON)
+#define DIRECT_OUTS 6
 #define DIRECT_NV 4
 #else
+#define DIRECT_OUTS 4
 #define DIRECT_NV 2
 #endif
 
@@ -56,26 +58,22 @@ static void FN(copy_tile)(const FN(tile_at) * t) {
             }
 }
 
-/* Stores one vector of output channel k, at row i and column j of the tile. */
-static inline ALWAYS_INLINE void FN(store_outputs)(const FN(tile_at) * t, vec sum, const real *bias, int64_t k, int64_t i,
-                                                   int64_t j) {
-    const conv *c = t->c;
-    real *y = t->y + k * c->y.stride_c + (t->oh + i) * c->y.stride[1] + (t->ow + j) * c->y.stride[2];
-    if (bias) sum = vadd(sum, vset1(*bias));
-    if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
-    vstore_step(y, c->y.stride[2], sum, (int)min_i64(t->cols - j, VL));
-}
-
 /* Output channels k0 .. k0 + outs of the tile's vectors number `first` on, nv of them: row by row, each `across` vectors long. */
 static inline ALWAYS_INLINE void FN(outputs)(const FN(tile_at) * t, const real *w, const real *bias, int64_t k0, int64_t first,
                                              int64_t across, const int outs, const int nv, const int64_t step) {
     const conv *c = t->c;
     int64_t line = t->tile->line, width = c->w.size[2], taps = c->w.c * c->w.size[0] * c->w.size[1] * width;
-    int64_t at[DIRECT_NV];
+    int64_t at[DIRECT_NV], to[DIRECT_NV]; /* in the tile's input, and in y */
+    int lanes[DIRECT_NV];
     vec acc[DIRECT_OUTS][DIRECT_NV];
     EACH (k, outs)
         EACH (v, nv) acc[k][v] = vzero();
-    EACH (v, nv) at[v] = (first + v) / across * c->step[1] * line + (first + v) % across * VL * step;
+    EACH (v, nv) {
+        int64_t i = (first + v) / across, j = (first + v) % across * VL;
+        at[v] = i * c->step[1] * line + j * step;
+        to[v] = (t->oh + i) * c->y.stride[1] + (t->ow + j) * c->y.stride[2];
+        lanes[v] = (int)min_i64(t->cols - j, VL);
+    }
     const real *in = t->in;
     for (int64_t plane = 0; plane < c->w.c * c->w.size[0]; plane++, in += t->tile->in_rows * line)
         for (int64_t r = 0; r < c->w.size[1]; r++) {
@@ -92,9 +90,15 @@ static inline ALWAYS_INLINE void FN(outputs)(const FN(tile_at) * t, const real *
                 }
             }
         }
-    EACH (k, outs)
-        EACH (v, nv)
-            FN(store_outputs)(t, acc[k][v], bias ? bias + k : NULL, k0 + k, (first + v) / across, (first + v) % across * VL);
+    EACH (k, outs) {
+        real *y = t->y + (k0 + k) * c->y.stride_c;
+        vec shift = bias ? vset1(bias[k]) : vzero();
+        EACH (v, nv) {
+            vec sum = bias ? vadd(acc[k][v], shift) : acc[k][v];
+            if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
+            vstore_step(y + to[v], c->y.stride[2], sum, lanes[v]);
+        }
+    }
 }
 
 static inline ALWAYS_INLINE void FN(tile_outputs)(const FN(tile_at) * t, const real *w, const real *bias, int64_t k0,
@@ -114,13 +118,20 @@ static void FN(direct_tile)(const FN(tile_at) * t, const real *packed, int64_t g
     const conv *c = t->c;
     int64_t outs = c->y.c / c->groups, taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
     FN(copy_tile)(t);
-    for (int64_t k0 = 0; k0 < outs; k0 += DIRECT_OUTS) {
+    int64_t blocks = ceil_div(outs, DIRECT_OUTS);
+    for (int64_t block = 0; block < blocks; block++) {
+        int64_t k0 = split_point(outs, blocks, block);
         const real *w = packed + (group * outs + k0) * taps, *bias = c->bias ? (const real *)c->bias + group * outs + k0 : NULL;
-        switch (min_i64(DIRECT_OUTS, outs - k0)) {
+        switch (split_point(outs, blocks, block + 1) - k0) {
             DIRECT_CASE(1)
             DIRECT_CASE(2)
             DIRECT_CASE(3)
-        default: DIRECT_CASE(4)
+            DIRECT_CASE(4)
+#if DIRECT_OUTS > 4
+            DIRECT_CASE(5)
+            DIRECT_CASE(6)
+#endif
+        default: break;
         }
     }
 }

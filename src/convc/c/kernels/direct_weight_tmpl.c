@@ -3,7 +3,9 @@
  * apart and then added, so that the rounding errors of large batches stay small. */
 
 #undef WEIGHT_TAPS
+#undef WEIGHT_OUTS
 #undef WEIGHT_COLS
+#define WEIGHT_OUTS 4 /* output channels of a group at once */
 #define WEIGHT_TAPS 3 /* of a row at once; and rows, where a group has one output channel */
 #if defined(VEC_AVX512) || defined(VEC_NEON)
 #define WEIGHT_COLS 4 /* pixels at once, channels last */
@@ -65,7 +67,7 @@ static inline void FN(rows_meeting)(const FN(tap_block) * t, const int rows, int
 /* ---- vectors along w: x and y are contiguous there, the step is 1 or 2 ---- */
 
 #undef WEIGHT_SUMS
-#define WEIGHT_SUMS 12 /* DIRECT_OUTS x 1 or 1 x WEIGHT_TAPS rows of WEIGHT_TAPS */
+#define WEIGHT_SUMS 12 /* WEIGHT_OUTS x 1 or 1 x WEIGHT_TAPS rows of WEIGHT_TAPS */
 
 /* What sum_strip does in one plane, where rows of taps meet the same row of x: each is read once. */
 static inline ALWAYS_INLINE void FN(roll_strip)(const FN(tap_block) * t, const real *x, const real *y, int inside, vmask tail,
@@ -117,7 +119,7 @@ static inline ALWAYS_INLINE void FN(sum_strip)(const FN(tap_block) * t, int64_t 
         const real *x = FN(x_under)(t, n, od) + x_channel + j * step + lo * down;
         const real *y = FN(y_plane)(c, n, od) + y_channel + j + lo * c->y.stride[1];
         for (int64_t oh = lo; oh < hi; oh++, x += down, y += c->y.stride[1]) {
-            vec grad[DIRECT_OUTS];
+            vec grad[WEIGHT_OUTS];
             EACH (k, outs) grad[k] = inside ? vload(y + k * c->y.stride_c) : vload_masked(y + k * c->y.stride_c, tail);
             EACH (r, rows) {
                 if (rows > 1 && (oh < t->lo[r] || oh >= t->hi[r])) continue;
@@ -178,9 +180,9 @@ static inline ALWAYS_INLINE void FN(weight_block)(const FN(tap_block) * t, int64
 static void FN(weight_rows)(const conv *c, int64_t task) {
     int64_t blocks = convc_weight_blocks(c), channel = task / blocks, outs = c->y.c / c->groups;
     FN(tap_block) t = FN(tap_block_at)(c, task % blocks);
-    for (int64_t k0 = 0; k0 < outs; k0 += DIRECT_OUTS)
+    for (int64_t k0 = 0; k0 < outs; k0 += WEIGHT_OUTS)
         for (t.s = 0; t.s < c->w.size[2]; t.s += WEIGHT_TAPS)
-            switch ((min_i64(DIRECT_OUTS, outs - k0) * 4 + t.rows) * 4 + min_i64(WEIGHT_TAPS, c->w.size[2] - t.s)) {
+            switch ((min_i64(WEIGHT_OUTS, outs - k0) * 4 + t.rows) * 4 + min_i64(WEIGHT_TAPS, c->w.size[2] - t.s)) {
                 WEIGHT_CASES(1, 1)
                 WEIGHT_CASES(1, 2)
                 WEIGHT_CASES(1, 3)

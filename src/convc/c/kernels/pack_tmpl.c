@@ -117,13 +117,35 @@ static void FN(copy_along_pixels)(const matrix *a, int64_t i0, int64_t i1, int64
 
 /* ---- columns are taps: rows of channels, read at every pixel ---- */
 
+/* All taps of a pixel that lies inside with all of them: rows of `span` elements side by side. Stores reach beyond each row, into the
+ * next one or the panel's end. */
+static inline void FN(copy_pixel)(const axis *taps, const real *src, int64_t span, real *dst) {
+    vmask rest = vlanes(0, (int)((span - 1) % VL + 1));
+    for (int64_t d = 0; d < taps->size[0]; d++)
+        for (int64_t r = 0; r < taps->size[1]; r++, dst += span) {
+            const real *row = src + d * taps->stride[0] + r * taps->stride[1];
+            int64_t i = 0;
+            for (; i + VL < span; i += VL) vstore(dst + i, vload(row + i));
+            vstore(dst + i, vload_masked(row + i, rest));
+        }
+}
+
+/* Is pixel (n, od, oh, ow) inside with all its taps, in depth and height? */
+static inline int FN(is_inside)(const window *w, const axis *taps, const int64_t pixel[4]) {
+    for (int i = 0; i < 2; i++)
+        if (!FN(inside)(w, i, pixel[i + 1], 0) || !FN(inside)(w, i, pixel[i + 1], taps->size[i] - 1)) return 0;
+    return 1;
+}
+
 static void FN(copy_along_taps)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int64_t j1, real *dst, int64_t ld) {
     const window *w = a->window;
     const axis *taps = &a->cols;
     int64_t pixel[4], first[4], padded = ceil_div(j1 - j0, VL) * VL, width = taps->size[2], channels = taps->size[3];
-    /* Pixels that lie side by side are copied together: with few channels the runs would be short. */
+    /* Pixels that lie side by side are copied together, for with few channels the runs would be short; */
     int together = taps->stride[2] == channels * taps->stride[3];
     int64_t span = together ? width * channels : channels;
+    /* and whole pixels at once, if vectors pay and a panel has room for them. */
+    int whole = together && VL >= 4 && taps->stride[3] == 1 && j0 == 0 && j1 == axis_length(taps) && j1 + VL <= ld;
     axis_digits(&a->rows, i0, pixel);
     axis_digits(taps, j0, first);
     for (int64_t i = i0; i < i1; i++, dst += ld, FN(advance)(&a->rows, pixel)) {
@@ -132,6 +154,11 @@ static void FN(copy_along_taps)(const matrix *a, int64_t i0, int64_t i1, int64_t
         int64_t start = pixel[3] * w->step[2] - w->pad[2], room = w->extent[2] - start; /* taps inside, of a row of them */
         int64_t enter = start < 0 ? min_i64(ceil_div(-start, w->dilation[2]), width) : 0;
         int64_t leave = (width - 1) * w->dilation[2] < room ? width : room > 0 ? ceil_div(room, w->dilation[2]) : 0;
+        if (whole && enter == 0 && leave == width && FN(is_inside)(w, taps, pixel)) {
+            FN(copy_pixel)(taps, src, span, dst);
+            FN(zero_run)(dst + j1, padded - j1);
+            continue;
+        }
         for (int64_t j = j0; j < j1;) {
             int64_t at = together ? tap[2] * channels + tap[3] : tap[3], run = min_i64(j1 - j, span - at);
             int64_t lo = together ? enter * channels : 0, hi = together ? leave * channels : channels;
