@@ -5,6 +5,7 @@
     (5 << 19) /* of transformed images for each thread: they should stay in the caches until they are multiplied */
 #define ROUND_THREADS 4 /* that it grows with */
 #define FILTER_BYTES (6 << 20) /* of filters transformed in passing: a chunk of them at a time, which the caches still hold */
+#define PADS ((int64_t)WINOGRAD_POINTS * WINOGRAD_PAD)
 #define PART_TILES 30 /* tiles that one task transforms */
 #define TRANSFORM_FLOPS 8.0 /* what an element transformed costs, in flops of multiplication */
 
@@ -36,12 +37,19 @@ int64_t convc_winograd_tiles(const conv *c) {
 
 /* Bytes of one panel of transformed filters, or -1. */
 static int64_t panel_bytes(const winograd_job *j, const convc_kernels *kernels) {
-    return convc_times(WINOGRAD_POINTS * kernels->nr * convc_itemsize(j->c->dtype), j->depth);
+    int64_t rows = convc_times(WINOGRAD_POINTS * kernels->nr * convc_itemsize(j->c->dtype), j->depth);
+    return rows < 0 ? rows : rows + PADS;
 }
 
 /* Bytes of one transformed tile, all channels of a group. */
 static int64_t tile_bytes(const winograd_job *j, const convc_kernels *kernels) {
     return WINOGRAD_POINTS * ceil_div(j->depth, kernels->winograd_kc) * kernels->winograd_lda * convc_itemsize(j->c->dtype);
+}
+
+/* The size of as few chunks as there can be of at most `most` panels, all nearly alike so that threads share them evenly. */
+static int64_t even_chunk(int64_t panels, int64_t most) {
+    most = max_i64(1, min_i64(panels, most));
+    return ceil_div(panels, ceil_div(panels, most));
 }
 
 /* ---- the steps, each shared out among the threads ---- */
@@ -116,8 +124,8 @@ convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, con
     winograd_job j = job_of(c, kernels);
     int64_t tiles = tiles_of(&j), tile = tile_bytes(&j, kernels), panel = panel_bytes(&j, kernels);
     int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
-    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)), images = ceil_div(tiles, rounds) * tile;
-    int64_t most = u ? j.panels : max_i64(1, min_i64(j.panels, FILTER_BYTES / panel));
+    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)), images = ceil_div(tiles, rounds) * tile + PADS;
+    int64_t most = u ? j.panels : even_chunk(j.panels, FILTER_BYTES / panel);
     convc_loan loan;
     j.v = convc_borrow(CONVC_SCRATCH, (size_t)(images + (u ? 0 : most * panel)), &loan);
     if (!j.v) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
@@ -162,16 +170,18 @@ static convc_status sum_chunk(winograd_job *j, const convc_kernels *kernels, int
 convc_status convc_winograd_weight_gradient(const conv *c) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
     winograd_job j = job_of(c, kernels);
-    int64_t tiles = tiles_of(&j), panel = panel_bytes(&j, kernels) / j.depth, image = tile_bytes(&j, kernels);
-    int64_t most = max_i64(1, min_i64(j.panels, SUMS_BYTES / (panel * j.depth)));
+    int64_t tiles = tiles_of(&j), panel = WINOGRAD_POINTS * kernels->nr * convc_itemsize(c->dtype),
+            image = tile_bytes(&j, kernels);
+    int64_t most = even_chunk(j.panels, SUMS_BYTES / (panel * j.depth));
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, TILES_BYTES / (image + most * panel))),
             count = ceil_div(tiles, rounds);
     convc_loan loan;
-    char *scratch = convc_borrow(CONVC_SCRATCH, (size_t)(count * (image + most * panel) + j.depth * most * panel), &loan);
+    char *scratch =
+        convc_borrow(CONVC_SCRATCH, (size_t)(count * (image + most * panel) + j.depth * most * panel + 3 * PADS), &loan);
     if (!scratch) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images and gradients");
     j.v = scratch;
-    j.z = scratch + count * image;
-    j.m = scratch + count * (image + most * panel);
+    j.z = scratch + count * image + PADS;
+    j.m = (char *)j.z + count * most * panel + PADS;
     convc_status status = CONVC_OK;
     for (; j.group < c->groups; j.group++)
         for (j.first_panel = 0; j.first_panel < j.panels && status == CONVC_OK; j.first_panel += j.chunk) {

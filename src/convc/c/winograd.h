@@ -7,6 +7,7 @@
 #define WINOGRAD_OUT 4 /* outputs of a tile, along h and w */
 #define WINOGRAD_IN 6 /* its inputs; as many points are evaluated */
 #define WINOGRAD_POINTS (WINOGRAD_IN * WINOGRAD_IN)
+#define WINOGRAD_PAD 64 /* bytes between the points of any array: else all would meet in a few sets of the caches */
 #define WINOGRAD_BLOCK 56 /* tiles of a task, at most */
 
 /* For each of 36 points, M (tiles, k) = V (tiles, depth) @ U (depth, k): transformed images, transformed filters. A round transforms

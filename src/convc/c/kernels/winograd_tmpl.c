@@ -18,9 +18,10 @@
 #endif
 #define WINOGRAD_CHUNK (64 / NR > 1 ? 64 / NR : 1)
 #define WINOGRAD_WORKSPACE \
-    (sizeof(real) * (WINOGRAD_POINTS * WINOGRAD_BLOCK * WINOGRAD_CHUNK * NR + WINOGRAD_IN * STRIP_COLS * VL))
+    (sizeof(real) * (WINOGRAD_POINTS * (WINOGRAD_BLOCK * WINOGRAD_CHUNK * NR + PAD) + WINOGRAD_IN * STRIP_COLS * VL))
 
 #ifndef STRIP_COLS
+#define PAD (WINOGRAD_PAD / (int64_t)sizeof(real))
 #define STRIP_TILES 15 /* side by side at once */
 #define STRIP_COLS 64 /* their inputs, in whole vectors */
 #define POINT_A 0.75
@@ -164,6 +165,32 @@ static void FN(store_strip)(const winograd_job *j, const FN(run) * run, int64_t 
 
 /* ---- the three steps ---- */
 
+/* block (channel, r, s, lane) from the filters of `lanes` output channels, w being the first. Their nine taps lie side by side as a rule,
+ * backwards in the gradient of the data. */
+static void FN(load_filters)(const volume *w, const real *from, int64_t channels, int64_t lanes, real *block) {
+    int64_t along = w->stride[2], first = along < 0 ? 8 : 0;
+    if (lanes < VL || channels < VL) FN(zero_run)(block, 9 * VL * VL);
+    if (lanes <= 0) return;
+    if (along == 1 && w->stride[1] == 3 && w->stride_c == 9) {
+        FN(turn)(from, w->stride_n, 9 * channels, lanes, block, VL);
+        return;
+    }
+    int flat = llabs(along) == 1 && w->stride[1] == 3 * along;
+    for (int64_t i = 0; i < channels; i++, from += w->stride_c, block += 9 * VL) {
+        for (int64_t lane = 0; lane < lanes; lane++) PREFETCH_READ(from + 4 * w->stride_c + lane * w->stride_n);
+        if (flat) FN(turn)(from + first * along, w->stride_n, 9, lanes, block + first * VL, along * VL);
+        else
+            for (int64_t t = 0; t < 9; t++)
+                for (int64_t lane = 0; lane < lanes; lane++)
+                    block[t * VL + lane] = from[t / 3 * w->stride[1] + t % 3 * along + lane * w->stride_n];
+    }
+}
+
+/* Where point p of a panel of U begins. */
+static inline real *FN(u_rows)(const winograd_job *j, int64_t panel, int64_t p) {
+    return (real *)j->u + (panel * WINOGRAD_POINTS + p) * (j->depth * NR + PAD);
+}
+
 /* Task (panel, plane of the kernel, vector of channels) of the chunk's filters: a block of VL channels by VL output channels at a
  * time, read along the rows of w and turned so that the output channels are the lanes. */
 static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *workspace) {
@@ -171,16 +198,13 @@ static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *work
     real *block = workspace; /* (channel, r, s, output channel) */
     int64_t c0 = task % j->vectors * VL, d = task / j->vectors % c->w.size[0], panel = task / j->vectors / c->w.size[0];
     int64_t channels = min_i64(VL, c->w.c - c0), rows = d + 1 < c->w.size[0] ? VL : channels;
+    int64_t point_step = FN(u_rows)(j, 0, 1) - FN(u_rows)(j, 0, 0);
     for (int64_t k = 0; k < NR; k += VL) {
         int64_t k0 = (j->first_panel + panel) * NR + k, lanes = max_i64(0, min_i64(VL, c->y.c / c->groups - k0));
-        real *to = (real *)j->u + (panel * WINOGRAD_POINTS * j->depth + d * j->vectors * VL + c0) * NR + k;
-        if (lanes < VL || channels < VL) FN(zero_run)(block, 9 * VL * VL);
-        for (int64_t lane = 0; lane < lanes; lane++)
-            for (int64_t i = 0; i < channels; i++) {
-                const real *w = (const real *)c->w.data + j->group * c->w_group + (k0 + lane) * c->w.stride_n +
-                                (c0 + i) * c->w.stride_c + d * c->w.stride[0];
-                for (int t = 0; t < 9; t++) block[(i * 9 + t) * VL + lane] = w[t / 3 * c->w.stride[1] + t % 3 * c->w.stride[2]];
-            }
+        real *to = FN(u_rows)(j, panel, 0) + (d * j->vectors * VL + c0) * NR + k;
+        FN(load_filters)(
+            &c->w, (const real *)c->w.data + j->group * c->w_group + k0 * c->w.stride_n + c0 * c->w.stride_c + d * c->w.stride[0],
+            channels, lanes, block);
         for (int64_t i = 0; i < rows; i++, to += NR) {
             vec mid[3][WINOGRAD_IN];
             for (int s = 0; s < 3; s++) {
@@ -191,7 +215,7 @@ static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *work
             for (int r = 0; r < WINOGRAD_IN; r++) {
                 vec row[3] = {mid[0][r], mid[1][r], mid[2][r]}, out[WINOGRAD_IN];
                 FN(transform_weight)(row, out);
-                EACH (p, WINOGRAD_IN) vstore(to + (r * WINOGRAD_IN + p) * j->depth * NR, out[p]);
+                EACH (p, WINOGRAD_IN) vstore(to + (r * WINOGRAD_IN + p) * point_step, out[p]);
             }
         }
     }
@@ -199,7 +223,8 @@ static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *work
 
 /* Where the rows of point p and block kb of the depth begin in V. */
 static inline real *FN(v_rows)(const winograd_job *j, int64_t p, int64_t kb) {
-    return (real *)j->v + (p * ceil_div(j->depth, WINOGRAD_KC) + kb) * j->count * WINOGRAD_LDA;
+    int64_t block = j->count * WINOGRAD_LDA;
+    return (real *)j->v + p * (ceil_div(j->depth, WINOGRAD_KC) * block + PAD) + kb * block;
 }
 
 /* Task (part of the tiles, plane of the kernel, vector of channels) of V. */
@@ -237,13 +262,13 @@ static void FN(tile_of_points)(int64_t mr, int64_t kc, const real *a, const real
 /* m (point, tile, output channel) for tiles t0..t1 of the round and panels k0..k1. */
 static void FN(multiply_points)(const winograd_job *j, int64_t t0, int64_t t1, int64_t k0, int64_t k1, real *m) {
     int64_t blocks = ceil_div(j->depth, WINOGRAD_KC), heights = ceil_div(t1 - t0, MR), ld = (k1 - k0) * NR;
-    for (int64_t p = 0; p < WINOGRAD_POINTS; p++, m += (t1 - t0) * ld)
+    for (int64_t p = 0; p < WINOGRAD_POINTS; p++, m += (t1 - t0) * ld + PAD)
         for (int64_t kb = 0; kb < blocks; kb++) {
             const FN(tail) tail = {.accumulate = kb > 0};
             int64_t from = kb * WINOGRAD_KC, kc = min_i64(j->depth - from, WINOGRAD_KC);
             const real *v = FN(v_rows)(j, p, kb) + t0 * WINOGRAD_LDA;
             for (int64_t panel = k0; panel < k1; panel++) {
-                const real *u = (const real *)j->u + ((panel * WINOGRAD_POINTS + p) * j->depth + from) * NR;
+                const real *u = FN(u_rows)(j, panel, p) + from * NR;
                 for (int64_t i = 0, row = 0, next; i < heights; i++, row = next) {
                     next = split_point(t1 - t0, heights, i + 1);
                     FN(tile_of_points)(next - row, kc, v + row * WINOGRAD_LDA, u, m + row * ld + (panel - k0) * NR, ld, &tail);
@@ -287,8 +312,8 @@ static void FN(winograd_outputs)(const winograd_job *j, int64_t task, void *work
             vec bias =
                 c->bias ? FN(load_some)((const real *)c->bias + j->group * outs + first + k, 1, 0, outs - first - k) : vzero();
             for (int64_t i = 0; i < run.tiles; i++)
-                FN(tile_of_outputs)(m + (tile - t0 + i) * ld + k - k0 * NR, (t1 - t0) * ld, bias, c->activation == CONVC_RELU,
-                                    strip + i * WINOGRAD_OUT * VL);
+                FN(tile_of_outputs)(m + (tile - t0 + i) * ld + k - k0 * NR, (t1 - t0) * ld + PAD, bias,
+                                    c->activation == CONVC_RELU, strip + i * WINOGRAD_OUT * VL);
             FN(store_strip)(j, &run, first + k, strip);
         }
     }

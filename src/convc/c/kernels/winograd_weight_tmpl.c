@@ -28,7 +28,7 @@ static void FN(winograd_grads)(const winograd_job *j, int64_t task, void *worksp
     real *strip = workspace;
     int64_t vectors = j->chunk * NV, part = task / vectors, outs = y->c / j->c->groups;
     int64_t k0 = j->first_panel * NR + task % vectors * VL, end = split_point(j->count, j->parts, part + 1);
-    int64_t point_step = j->chunk * j->count * NR, channels = min_i64(VL, outs - k0);
+    int64_t point_step = j->chunk * j->count * NR + PAD, channels = min_i64(VL, outs - k0);
     real *z = (real *)j->z + task % vectors / NV * j->count * NR + task % vectors % NV * VL;
     FN(run) run;
     for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
@@ -66,15 +66,28 @@ static void FN(winograd_sums)(const winograd_job *j, int64_t task, void *workspa
     int64_t blocks = ceil_div(j->depth, WINOGRAD_KC), p = task / blocks, kb = task % blocks, ld = j->chunk * NR;
     int64_t from = kb * WINOGRAD_KC, depth = min_i64(j->depth - from, WINOGRAD_KC), heights = ceil_div(depth, MR);
     const FN(tail) tail = {.accumulate = j->first > 0};
-    real *m = (real *)j->m + (p * j->depth + from) * ld;
+    real *m = (real *)j->m + p * (j->depth * ld + PAD) + from * ld;
     (void)workspace;
     for (int64_t panel = 0; panel < j->chunk; panel++) {
-        const real *z = (const real *)j->z + (p * j->chunk + panel) * j->count * NR;
+        const real *z = (const real *)j->z + p * (j->chunk * j->count * NR + PAD) + panel * j->count * NR;
         for (int64_t i = 0, row = 0, next; i < heights; i++, row = next) {
             next = split_point(depth, heights, i + 1);
             FN(tile_of_sums)(next - row, j->count, FN(v_rows)(j, p, kb) + row, z, m + row * ld + panel * NR, ld, &tail);
         }
     }
+}
+
+/* The reverse of load_filters. */
+static void FN(store_filters)(const volume *w, const real *block, int64_t channels, int64_t lanes, real *to) {
+    if (w->stride[2] == 1 && w->stride[1] == 3 && w->stride_c == 9) {
+        FN(turn)(block, VL, lanes, 9 * channels, to, w->stride_n);
+        return;
+    }
+    for (int64_t i = 0; i < channels; i++)
+        for (int64_t t = 0; t < 9; t++)
+            for (int64_t lane = 0; lane < lanes; lane++)
+                to[lane * w->stride_n + i * w->stride_c + t / 3 * w->stride[1] + t % 3 * w->stride[2]] =
+                    block[(i * 9 + t) * VL + lane];
 }
 
 /* Task (plane of the kernel, vector of channels) of grad_w: a block of VL channels by VL output channels at a time, so that what is
@@ -90,7 +103,7 @@ static void FN(winograd_weight_rows)(const winograd_job *j, int64_t task, void *
             vec mid[WINOGRAD_IN][3];
             for (int s = 0; s < WINOGRAD_IN; s++) {
                 vec column[WINOGRAD_IN];
-                EACH (r, WINOGRAD_IN) column[r] = vload(m + (r * WINOGRAD_IN + s) * j->depth * ld + i * ld + k);
+                EACH (r, WINOGRAD_IN) column[r] = vload(m + (r * WINOGRAD_IN + s) * (j->depth * ld + PAD) + i * ld + k);
                 FN(transform_product)(column, mid[s]);
             }
             for (int r = 0; r < 3; r++) {
@@ -100,11 +113,8 @@ static void FN(winograd_weight_rows)(const winograd_job *j, int64_t task, void *
                 EACH (s, 3) vstore(block + (i * 9 + r * 3 + s) * VL, out[s]);
             }
         }
-        for (int64_t lane = 0; lane < min_i64(VL, outs - k); lane++)
-            for (int64_t i = 0; i < channels; i++) {
-                real *w = (real *)c->w.data + j->group * c->w_group + (k0 + k + lane) * c->w.stride_n + (c0 + i) * c->w.stride_c +
-                          d * c->w.stride[0];
-                for (int t = 0; t < 9; t++) w[t / 3 * c->w.stride[1] + t % 3 * c->w.stride[2]] = block[(i * 9 + t) * VL + lane];
-            }
+        FN(store_filters)(&c->w, block, channels, min_i64(VL, outs - k),
+                          (real *)c->w.data + j->group * c->w_group + (k0 + k) * c->w.stride_n + c0 * c->w.stride_c +
+                              d * c->w.stride[0]);
     }
 }
