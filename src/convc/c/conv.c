@@ -109,10 +109,10 @@ static int winograd_pays(const conv *c, purpose what) {
     double pixels = (double)(c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2]);
     /* A weight read costs as much as 2 multiply-adds, or 12 from memory; one packed or transformed now costs more. */
     double bytes = weights * (double)convc_itemsize(c->dtype);
-    double gemm_weight = 9 * bytes > cache ? 12 : 2, winograd_weight = 36 * bytes > cache ? 12 : 2;
+    double gemm_weight = 9 * bytes > cache ? 12 : 2, winograd_weight = 36 * bytes > 2 * cache ? 16 : 36 * bytes > cache ? 12 : 2;
     if (what == OF_WEIGHTS) winograd_weight += 4; /* sums are transformed back, and stored in their order */
     if (what == ONCE) {
-        gemm_weight += 5;
+        gemm_weight = 60;
         winograd_weight = 16;
     }
     /* An element of the transformed image costs as much as 32 multiply-adds, one transformed back 24. */

@@ -80,12 +80,12 @@ convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernel
 convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed);
 convc_status convc_run_conv(const conv *c);
 
-/* winograd.c: may it run; tiles of the output; elements of the transformed filters; transforming them; the rest. */
+/* winograd.c: may it run; tiles of the output; elements of the filters packed for a plan; packing them; the rest. */
 int convc_winograd_fits(const conv *c);
 int64_t convc_winograd_tiles(const conv *c);
 int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels);
-convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u);
-convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u); /* u may be NULL */
+convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *packed);
+convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *packed); /* may be NULL */
 convc_status convc_winograd_weight_gradient(const conv *c);
 
 #endif

@@ -90,14 +90,31 @@ static convc_status multiply(winograd_job *j, const convc_kernels *kernels) {
     return run_step(j, kernels->winograd_outputs, j->blocks * j->shares, flops, kernels);
 }
 
-/* ---- filters transformed beforehand ---- */
+/* ---- what a plan keeps: transformed filters, or, where they are too many for the caches, a copy of the filters: reading four times
+ * as much from memory would take longer than transforming them again ---- */
+
+#define KEPT_BYTES (16 << 20)
+
+static int64_t transformed_bytes(const conv *c, const convc_kernels *kernels) {
+    winograd_job j = job_of(c, kernels);
+    return convc_times(convc_times(c->groups, j.panels), panel_bytes(&j, kernels));
+}
+
+static int keeps_transformed(const conv *c, const convc_kernels *kernels) {
+    int64_t bytes = transformed_bytes(c, kernels);
+    return bytes >= 0 && bytes <= KEPT_BYTES;
+}
 
 int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels) {
-    winograd_job j = job_of(c, kernels);
-    return convc_times(convc_times(c->groups, j.panels), panel_bytes(&j, kernels)) / convc_itemsize(c->dtype);
+    if (keeps_transformed(c, kernels)) return transformed_bytes(c, kernels) / convc_itemsize(c->dtype);
+    return c->y.c * c->w.c * c->w.size[0] * 9;
 }
 
 convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u) {
+    if (!keeps_transformed(c, kernels)) {
+        kernels->direct_pack(c, 0, u);
+        return CONVC_OK;
+    }
     winograd_job j = job_of(c, kernels);
     j.chunk = j.panels;
     for (; j.group < c->groups; j.group++) {
@@ -120,7 +137,8 @@ static convc_status run_chunk(winograd_job *j, const convc_kernels *kernels, int
     return CONVC_OK;
 }
 
-convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *u) {
+/* u are transformed filters, or NULL. */
+static convc_status run(const conv *c, const convc_kernels *kernels, const void *u) {
     winograd_job j = job_of(c, kernels);
     int64_t tiles = tiles_of(&j), tile = tile_bytes(&j, kernels), panel = panel_bytes(&j, kernels);
     int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
@@ -139,6 +157,20 @@ convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, con
         }
     convc_return(CONVC_SCRATCH, &loan);
     return status;
+}
+
+convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *packed) {
+    if (!packed || keeps_transformed(c, kernels)) return run(c, kernels, packed);
+    conv copied = *c;
+    volume *w = &copied.w;
+    w->data = (void *)packed;
+    w->stride[2] = 1;
+    w->stride[1] = 3;
+    w->stride[0] = 9;
+    w->stride_c = 9 * w->size[0];
+    w->stride_n = w->c * w->stride_c;
+    copied.w_group = c->y.c / c->groups * w->stride_n;
+    return run(&copied, kernels, NULL);
 }
 
 /* ---- the gradient of the weights ---- */
