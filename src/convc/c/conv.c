@@ -121,14 +121,15 @@ static int winograd_pays(const conv *c, purpose what) {
     return winograd < 9 * weights * (pixels + gemm_weight);
 }
 
+static double whole_vectors(double n, double lanes) { return lanes * ceil(n / lanes); }
+
 /* Does a product over a channels-last copy of the image pay, where pixels would leave lanes of the vectors empty? */
 static int turning_pays(const conv *c, int64_t lanes) {
     double pixels = (double)(c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2]), k = (double)(c->y.c / c->groups);
-    double along_pixels = (double)lanes * ceil(pixels / (double)lanes) * k,
-           along_channels = (double)lanes * ceil(k / (double)lanes) * pixels;
+    double saved = whole_vectors(pixels, (double)lanes) * k - pixels * whole_vectors(k, (double)lanes);
     double taps = (double)(c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2]) * (double)c->groups;
     double moved = (double)(c->x.n * c->x.c * c->x.size[0] * c->x.size[1]) * (double)c->x.size[2] + pixels * (double)c->y.c;
-    return taps * (along_pixels - along_channels) > TURN_COST * moved;
+    return taps * saved > TURN_COST * moved;
 }
 
 algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what) {

@@ -52,7 +52,8 @@ void convc_gemm_prepare(gemm_job *job) {
     job->n_panels = ceil_div(job->n, kernels->nr);
 
     int64_t max_m = max_i64(1, kernels->block_rows / kernels->mr), max_n = max_i64(1, kernels->block_cols / kernels->nr);
-    int plain_c = job->c_cols.stride[3] == 1 && job->c_cols.size[3] == job->n && job->c_rows.size[3] == job->m;
+    int plain_c =
+        job->splits > 1 || (job->c_cols.stride[3] == 1 && job->c_cols.size[3] == job->n && job->c_rows.size[3] == job->m);
     job->n_tasks = ceil_div(job->n_panels, max_n);
     /* C that must be gathered limits the rows of a task; so does packing A once for each block of k, which should find it in L2. */
     job->m_tasks = plain_c && !job->packed_b ? 1 : ceil_div(job->m_panels, max_m);
@@ -65,11 +66,12 @@ void convc_gemm_prepare(gemm_job *job) {
     if (threads == 1) return;
     int64_t want = (int64_t)min_i64(TASKS_A_THREAD * threads, (int64_t)(flops / MIN_TASK_FLOPS));
     int64_t apart = job->groups * job->splits;
+    double pack_b = job->packed_b ? 0 : job->b.cols.stride[3] == 1 ? 40 : 160; /* rows that would be multiplied meanwhile */
     while (apart * job->m_tasks * job->n_tasks < want) {
         int64_t m_panels = job->m_panels / (job->m_tasks + 1), n_panels = job->n_panels / (job->n_tasks + 1);
         /* What halving a task adds to its time: along n, A is packed or at least read once more; along m, B is. */
         double n_cost = n_panels ? (job->packed_a ? 0.3 : 1.0) / (double)n_panels : 1e9;
-        double m_cost = m_panels ? (job->packed_b ? 0.0 : 40.0) / (double)(m_panels * kernels->mr) : 1e9;
+        double m_cost = m_panels ? pack_b / (double)(m_panels * kernels->mr) : 1e9;
         if (!m_panels && !n_panels) break;
         if (n_cost < m_cost) job->n_tasks++;
         else job->m_tasks++;
@@ -85,10 +87,13 @@ static void run_task(const void *context, int64_t task, void *workspace) {
     job->kernels->gemm_task(job, task, workspace);
 }
 
+#define SUM_ROWS 16 /* of a task that adds up parts: a square, if C runs down its columns */
+
 static void sum_task(const void *context, int64_t task, void *workspace) {
     const gemm_job *job = context;
     (void)workspace;
-    job->kernels->sum_parts(job, task);
+    int64_t blocks = ceil_div(job->m, SUM_ROWS), m0 = task % blocks * SUM_ROWS;
+    job->kernels->sum_parts(job, task / blocks, m0, min_i64(m0 + SUM_ROWS, job->m));
 }
 
 convc_status convc_gemm_run(gemm_job *job) {
@@ -101,7 +106,7 @@ convc_status convc_gemm_run(gemm_job *job) {
     job->parts = convc_borrow(CONVC_SCRATCH, (size_t)(elements * convc_itemsize(job->dtype)), &loan);
     if (!job->parts) return convc_fail(CONVC_NO_MEMORY, "no memory for the parts of a sum, %lld elements", (long long)elements);
     convc_status status = convc_parallel(run_task, job, tasks, job_flops(job), workspace);
-    if (status == CONVC_OK) status = convc_parallel(sum_task, job, job->groups * job->m, (double)elements, 0);
+    if (status == CONVC_OK) status = convc_parallel(sum_task, job, job->groups * ceil_div(job->m, SUM_ROWS), (double)elements, 0);
     convc_return(CONVC_SCRATCH, &loan);
     return status;
 }

@@ -158,8 +158,8 @@ typedef struct convc_kernels {
     int block_rows, block_cols; /* at most this much of C is gathered, this much of B packed, a task */
     size_t gemm_workspace; /* bytes */
     void (*gemm_task)(const gemm_job *job, int64_t task, void *workspace);
-    /* Adds up the parts of one row of one group and stores the sum. */
-    void (*sum_parts)(const gemm_job *job, int64_t task);
+    /* Adds up the parts of rows m0..m1 of one group and stores the sum. */
+    void (*sum_parts)(const gemm_job *job, int64_t group, int64_t m0, int64_t m1);
     void (*pack_a_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed, void *scratch);
     void (*pack_b_panel)(const gemm_job *job, int64_t group, int64_t panel, void *packed, void *scratch);
     /* Rows i0..i1, columns j0..j1 (at most copy_cols) of a matrix to row-major panels of ld columns; writes whole vectors. */

@@ -251,14 +251,14 @@ static real *FN(part)(const gemm_job *job, int64_t group, int64_t split, int64_t
 }
 
 /* Pairwise and in a fixed order, so that the sum does not depend on who computed the parts. */
-static void FN(sum_parts)(const gemm_job *job, int64_t task) {
-    int64_t row = task % job->m, group = task / job->m;
+static void FN(sum_parts)(const gemm_job *job, int64_t group, int64_t m0, int64_t m1) {
+    int64_t count = (m1 - m0) * job->n;
     for (int64_t step = 1; step < job->splits; step *= 2)
         for (int64_t s = 0; s + step < job->splits; s += 2 * step) {
-            real *a = FN(part)(job, group, s, row), *b = FN(part)(job, group, s + step, row);
-            for (int64_t j = 0; j < job->n; j++) a[j] += b[j];
+            real *a = FN(part)(job, group, s, m0), *b = FN(part)(job, group, s + step, m0);
+            for (int64_t j = 0; j < count; j++) a[j] += b[j];
         }
-    FN(block) t = {.job = job, .m0 = row, .m1 = row + 1, .n1 = job->n, .c = FN(part)(job, group, 0, row)};
+    FN(block) t = {.job = job, .m0 = m0, .m1 = m1, .n1 = job->n, .c = FN(part)(job, group, 0, m0), .ldc = job->n};
     FN(move_block)(&t, (real *)job->c + group * job->c_group, 1);
 }
 

@@ -51,18 +51,31 @@ static inline vec FN(load_some)(const real *p, int64_t stride, int64_t lo, int64
     return vload(lane);
 }
 
+/* dst (down, across) from src (across, down), a square of VL or a part of it. */
+static inline ALWAYS_INLINE void FN(turn_square)(const real *src, int64_t src_ld, int64_t down, int64_t across, real *dst,
+                                                 int64_t dst_ld, const int whole) {
+    vec square[VL];
+    vmask read = vlanes(0, (int)down), written = vlanes(0, (int)across);
+    EACH (v, VL) {
+        square[v] = whole ? vload(src) : v < across ? vload_masked(src, read) : vzero();
+        if (whole || v + 1 < across) src += src_ld;
+    }
+    vtranspose(square);
+    EACH (v, VL) {
+        if (whole) vstore(dst, square[v]);
+        else if (v < down) vstore_masked(dst, square[v], written);
+        dst += dst_ld;
+    }
+}
+
 /* dst (rows, cols) from src (cols, rows), both row-major: turned in squares, which registers hold. */
 static void FN(turn)(const void *source, int64_t src_ld, int64_t rows, int64_t cols, void *target, int64_t dst_ld) {
-    const real *src = source;
-    real *dst = target;
     for (int64_t i = 0; i < rows; i += VL)
         for (int64_t j = 0; j < cols; j += VL) {
-            vec square[VL];
-            int64_t down = min_i64(VL, rows - i), across = min_i64(VL, cols - j);
-            EACH (v, VL) square[v] = v < across ? FN(load_some)(src + (j + v) * src_ld + i, 1, 0, down) : vzero();
-            vtranspose(square);
-            EACH (v, VL)
-                if (v < down) vstore_step(dst + (i + v) * dst_ld + j, 1, square[v], (int)across);
+            const real *src = (const real *)source + j * src_ld + i;
+            real *dst = (real *)target + i * dst_ld + j;
+            if (i + VL <= rows && j + VL <= cols) FN(turn_square)(src, src_ld, VL, VL, dst, dst_ld, 1);
+            else FN(turn_square)(src, src_ld, min_i64(VL, rows - i), min_i64(VL, cols - j), dst, dst_ld, 0);
         }
 }
 
