@@ -7,7 +7,7 @@ ARGS ?=
 TORCH := torch==2.13.0
 C_FILES := $(wildcard include/*.h src/convc/c/*.[ch] src/convc/c/kernels/*.[ch] tests/c/*.c examples/*/*.[ch] benchmarks/*.c)
 
-.PHONY: demo test lint format sanitize bench clean
+.PHONY: demo test lint format sanitize bench bench-sweep bench-memory clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m convc demo $(ARGS)
@@ -36,6 +36,14 @@ sanitize: $(SANITIZED)/.installed
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# A heat map of efficiency over shapes.
+bench-sweep: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.sweep $(ARGS)
+
+# A table of working memory.
+bench-memory: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.memory $(ARGS)
 
 clean:
 	rm -rf build dist src/*.egg-info src/convc/*.so $(VENV) $(SANITIZED)

@@ -220,3 +220,30 @@ def test_a_process_that_dies_says_so():
         process.ask("version")
     assert not process.alive()
     process.close()
+
+
+def test_sweep_measures_what_fits_and_draws_it(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    from benchmarks import sweep
+
+    monkeypatch.setattr(sweep, "SAMPLE_SECONDS", 0)
+    monkeypatch.setattr(sweep, "CHANNELS", (1, 3))
+    monkeypatch.setattr(sweep, "SIZES", (5, 8, 40))
+    monkeypatch.setattr(sweep, "MOST_FLOPS", 1e6)
+    steps = []
+    maps = sweep.sweep("NHWC", lambda: 1e9, lambda: steps.append(1))
+    assert list(maps) == [(s, k) for s in sweep.STRIDES for k in sweep.KERNELS]
+    assert len(steps) == sum(np.isfinite(found).sum() for found in maps.values())
+    assert np.isnan(maps[1, 7][:, 0]).all(), "the kernel is larger than the image"
+    assert np.isnan(maps[1, 11][1, 2]), "too much work"
+    sweep.draw(maps, "title", tmp_path / "sweep.png")
+    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_working_memory_is_small():
+    from benchmarks import memory
+
+    command = [sys.executable, "-m", "benchmarks.memory", "--case", next(iter(memory.CASES)), "--size", "256"]
+    shown = subprocess.run([*command, "--threads", "1"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 0 < float(shown.stdout) <= 4
