@@ -101,64 +101,66 @@ int convc_direct_tile(const conv *c, const convc_kernels *kernels, direct_tile *
 
 int convc_channels_are_contiguous(const conv *c) { return c->x.stride_c == 1 && c->y.stride_c == 1; }
 
-/* What Winograd's algorithm and a matrix product cost, in multiply-adds of the matrix product; from measurements. */
-static int winograd_pays(const conv *c, purpose what) {
-    const double cache = 8e6; /* bytes of weights that the last level will hold */
-    double depth = (double)(c->w.c * c->w.size[0]), tiles = (double)convc_winograd_tiles(c);
-    double outs = (double)c->y.c / (double)c->groups, weights = (double)c->groups * outs * depth;
-    double pixels = (double)(c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2]);
-    /* A weight read costs as much as 2 multiply-adds, or 12 from memory; one packed or transformed now costs more. */
-    double bytes = weights * (double)convc_itemsize(c->dtype);
-    double gemm_weight = 9 * bytes > cache ? 12 : 2, winograd_weight = 36 * bytes > 2 * cache ? 16 : 36 * bytes > cache ? 12 : 2;
-    if (what == OF_WEIGHTS) winograd_weight += 4; /* sums are transformed back, and stored in their order */
-    if (what == ONCE) {
-        gemm_weight = 60;
-        winograd_weight = 16;
-    }
-    /* An element of the transformed image costs as much as 32 multiply-adds, one transformed back 24. */
-    double groups = (double)c->groups;
-    double winograd = 36 * (tiles * (weights + groups * (32 * depth + 24 * outs)) + winograd_weight * weights);
-    return winograd < 9 * weights * (pixels + gemm_weight);
-}
+/* With fewer channels than this there is little to save, and who filters images by small integers expects exact sums. */
+#define WINOGRAD_CHANNELS 16
 
 static double whole_vectors(double n, double lanes) { return lanes * ceil(n / lanes); }
 
-/* Does a product over a channels-last copy of the image pay, where pixels would leave lanes of the vectors empty? */
-static int turning_pays(const conv *c, int64_t lanes) {
-    double pixels = (double)(c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2]), k = (double)(c->y.c / c->groups);
-    double saved = whole_vectors(pixels, (double)lanes) * k - pixels * whole_vectors(k, (double)lanes);
+static double outputs_of(const conv *c) { return (double)(c->y.n * c->y.size[0] * c->y.size[1]) * (double)c->y.size[2]; }
+
+/* What Winograd's algorithm and a matrix product cost, in multiply-adds of the matrix product; from measurements. */
+static int winograd_pays(const conv *c, const convc_kernels *kernels, purpose what) {
+    const double cache = 16e6; /* bytes of weights that the last level will hold */
+    double groups = (double)c->groups, outs = (double)c->y.c / groups, depth = (double)(c->w.c * c->w.size[0]);
+    double padded_outs = whole_vectors(outs, kernels->nr),
+           padded_depth = whole_vectors((double)c->w.c, kernels->lanes) * (double)c->w.size[0];
+    double weights = groups * depth * padded_outs, bytes = groups * depth * outs * (double)convc_itemsize(c->dtype);
+    if (outs < WINOGRAD_CHANNELS || (double)c->w.c < WINOGRAD_CHANNELS) return 0;
+    /* A weight read costs as much as 2 multiply-adds, or 12 from memory; one packed or transformed now costs more. */
+    double gemm_weight = 9 * bytes > cache ? 12 : 2, winograd_weight = 36 * bytes > cache || what == ONCE ? 16 : 2;
+    if (what == OF_WEIGHTS) winograd_weight += 4; /* sums are transformed back, and stored in their order */
+    if (what == ONCE) gemm_weight = 60;
+    /* An element of the transformed image costs as much as 20 multiply-adds, one transformed back 12; one packed 8. */
+    double transforms = groups * (20 * padded_depth + 12 * whole_vectors(outs, kernels->lanes));
+    double winograd = 36 * ((double)convc_winograd_tiles(c) * (weights + transforms) + winograd_weight * weights);
+    return winograd < 9 * groups * depth * (outs + 8) * (outputs_of(c) + gemm_weight);
+}
+
+/* Does a product over a channels-last copy of the image pay, where pixels would not fill the register block? */
+static int turning_pays(const conv *c, const convc_kernels *kernels) {
+    double pixels = outputs_of(c), k = (double)(c->y.c / c->groups);
+    double saved = whole_vectors(pixels, kernels->nr) * k - pixels * whole_vectors(k, kernels->lanes);
     double taps = (double)(c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2]) * (double)c->groups;
     double moved = (double)(c->x.n * c->x.c * c->x.size[0] * c->x.size[1]) * (double)c->x.size[2] + pixels * (double)c->y.c;
     return taps * saved > TURN_COST * moved;
 }
 
-algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what) {
-    int64_t lanes = kernels->lanes, k = c->y.c / c->groups;
-    int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
-    int channels_last = c->y.stride_c == 1 && c->y.c > 1,
-        rows_first = c->x.stride[2] == 1 && (what != OF_WEIGHTS || c->y.stride[2] == 1);
-    int of_weights = what == OF_WEIGHTS;
+/* Are there direct sums for up to `most` output channels a group? Rows that are not contiguous are copied: turned where channels are,
+ * element by element elsewhere. Above 64 channels the sum is long enough for GEMM's blocking to win back more. */
+static int direct_fits(const conv *c, const convc_kernels *kernels, purpose what, int64_t most) {
     direct_tile tile;
+    if (c->y.c / c->groups > most || c->w.c > 64 || c->step[2] > 2) return 0;
+    if (what == OF_WEIGHTS) return c->x.stride[2] == 1 && c->y.stride[2] == 1;
+    return (c->x.stride[2] == 1 || c->x.stride_c == 1 || c->groups > 1) && convc_direct_tile(c, kernels, &tile);
+}
 
-    if (c->wanted != CONVC_GEMM) {
-        /* A register block of GEMM has 14 rows on AVX-512, for which every vector of pixels is packed: four channels leave most of it
-         * idle. Up to 16, direct sums are faster where taps share what they read and rows of pixels fill the vectors. Above 64
-         * channels a group the sum is long enough for GEMM's blocking to win back more. */
-        int full = 5 * c->y.size[2] >= 4 * lanes * ceil_div(c->y.size[2], lanes), taps = c->w.size[1] * c->w.size[2] > 1;
-        int few = k <= 4 || (k <= 16 && taps && full && !of_weights);
-        few &= c->w.c <= 64 && c->step[2] <= 2 && c->wanted != CONVC_WINOGRAD;
-        if (few && rows_first && (of_weights || convc_direct_tile(c, kernels, &tile))) return DIRECT_ROWS;
-        if (k == 1 && c->w.c == 1 && c->wanted != CONVC_WINOGRAD && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
-        /* Rows that are not contiguous are copied, too: turned where channels are, element by element elsewhere. */
-        if (few && !of_weights && (c->groups > 1 || c->x.stride_c == 1) && convc_direct_tile(c, kernels, &tile))
-            return DIRECT_ROWS;
-    }
+algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what) {
+    int64_t lanes = kernels->lanes, k = c->y.c / c->groups, across = c->y.size[2];
+    int channels_last = c->y.stride_c == 1 && c->y.c > 1, may_be_direct = c->wanted == CONVC_AUTO || c->wanted == CONVC_DIRECT;
+
+    /* A register block of GEMM has 14 rows on AVX-512, for which every vector of pixels is packed: four channels leave most idle. */
+    if (may_be_direct && k == 1 && c->w.c == 1 && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
+    if (may_be_direct && direct_fits(c, kernels, what, 4)) return DIRECT_ROWS;
     if (convc_winograd_fits(c))
-        if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, what))) return WINOGRAD;
+        if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, kernels, what))) return WINOGRAD;
+    /* Up to 16 channels direct sums are faster where taps share what they read and rows of pixels fill the vectors. */
+    int full = 5 * across >= 4 * lanes * ceil_div(across, lanes) && c->w.size[1] * c->w.size[2] > 1;
+    if (may_be_direct && full && what != OF_WEIGHTS && direct_fits(c, kernels, what, 16)) return DIRECT_ROWS;
 
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill them. */
     if (k < lanes) return GEMM_PIXELS;
-    return channels_last || pixels < lanes || (!of_weights && turning_pays(c, lanes)) ? GEMM_CHANNELS : GEMM_PIXELS;
+    return channels_last || outputs_of(c) < (double)lanes || (what != OF_WEIGHTS && turning_pays(c, kernels)) ? GEMM_CHANNELS
+                                                                                                              : GEMM_PIXELS;
 }
 
 /* Phase by phase, every second element of grad_x would be stored alone. Where channels are contiguous that costs nothing. */
