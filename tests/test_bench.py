@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -241,6 +242,7 @@ def test_sweep_measures_what_fits_and_draws_it(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.skipif("CONVC_SANITIZED" in os.environ, reason="sanitizers need memory of their own")
 def test_working_memory_is_small():
     from benchmarks import memory
 

@@ -40,7 +40,7 @@ extern const int64_t convc_ones[3];
 matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_digit);
 
 /* A piece of a direct convolution: rows x cols outputs of a plane, and for each channel and depth of a kernel in_rows x line inputs,
- * padding included. It is as large as L1 allows. */
+ * padding included. It is as large as part of L2 allows. */
 typedef struct direct_tile {
     int64_t rows, cols, in_rows, line;
 } direct_tile;
@@ -68,7 +68,7 @@ int convc_is_strided_depthwise(const conv *forward);
 /* Refuses an algorithm that the convolution has no form for. */
 convc_status convc_check_algorithm(const conv *c);
 
-/* The largest tile of a direct convolution, if there is one that L1 holds. */
+/* The largest tile of a direct convolution, if there is one that the caches hold. */
 int convc_direct_tile(const conv *c, const convc_kernels *kernels, direct_tile *t);
 int convc_channels_are_contiguous(const conv *c);
 

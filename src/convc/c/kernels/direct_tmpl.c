@@ -12,7 +12,7 @@
 #define DIRECT_NV 2
 #endif
 
-/* ---- vectors along w, the step is 1 or 2: input rows are copied to L1 with their padding, so that no tap needs a mask ---- */
+/* ---- vectors along w, the step is 1 or 2: input rows are copied with their padding, so that no tap needs a mask ---- */
 
 /* A tile of outputs, rows x cols from (oh, ow) on, and its input: (c, kd, in_rows, line). */
 typedef struct FN(tile_at) {
