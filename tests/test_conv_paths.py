@@ -98,3 +98,42 @@ def test_weights_packed_in_chunks(groups, layout):
     )
     result, _, _ = convc.conv2d_backward(in_layout(grad, layout), in_layout(x, layout), weight, **options, needs=("x",))
     np.testing.assert_array_equal(result, in_layout(expected, layout))
+
+
+def ones(*shape):
+    """A view of a single number, as large as it says."""
+    return np.broadcast_to(np.float32(1), shape)
+
+
+@pytest.mark.parametrize("algorithm", ["winograd", "direct", "auto"])
+def test_more_channels_than_memory(algorithm):
+    """Transformed, they would take more bytes than an integer can count."""
+    channels = 128 * (2**56 + 77) // 81
+    with pytest.raises((MemoryError, ValueError)):
+        convc.conv2d(ones(1, channels, 1, 1), ones(1, channels, 3, 3), padding=1, algorithm=algorithm)
+
+
+def test_gradients_pass_over_what_lies_in_the_padding():
+    """However much of it there is, only rows that meet the image are read."""
+    x, weight = np.arange(16, dtype=np.float32).reshape(1, 1, 4, 4), ones(1, 1, 3, 3)
+    grads = []
+    for far in (2, 2**40):
+        grad = np.broadcast_to(np.arange(4, dtype=np.float32), (1, 1, 2 * far + 2, 4))
+        options = {"padding": ((far, far), (1, 1)), "needs": ("weight",)}
+        grads.append(convc.conv2d_backward(grad, x, weight, **options)[1])
+    np.testing.assert_array_equal(*grads)
+
+    x, grad, grads = np.zeros((1, 1, 4, 8), np.float32), np.arange(20, dtype=np.float32).reshape(1, 1, 5, 4), []
+    for high in (5, 2**40):
+        options = {"stride": (1, 2), "padding": ((0, high), (1, 1)), "needs": ("x",)}
+        grads.append(convc.conv2d_backward(grad, x, ones(1, 1, high, 3), **options)[0])
+    np.testing.assert_array_equal(*grads)
+
+
+def test_one_channel_in_either_layout():
+    rng = np.random.default_rng(5)
+    x, weight = integers(rng, 2, 1, 20, 37), integers(rng, 1, 1, 3, 3)
+    expected = conv_by_columns(x, weight, (1, 1), (1, 1), (1, 1))
+    np.testing.assert_array_equal(convc.conv2d(x, weight, padding=1), expected)
+    y = convc.conv2d(in_layout(x, "NHWC"), weight, padding=1, layout="NHWC")
+    np.testing.assert_array_equal(y, in_layout(expected, "NHWC"))

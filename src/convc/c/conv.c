@@ -149,7 +149,7 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     int channels_last = c->y.stride_c == 1 && c->y.c > 1, may_be_direct = c->wanted == CONVC_AUTO || c->wanted == CONVC_DIRECT;
 
     /* A register block of GEMM has 14 rows on AVX-512, for which every vector of pixels is packed: four channels leave most idle. */
-    if (may_be_direct && k == 1 && c->w.c == 1 && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
+    if (may_be_direct && k == 1 && c->w.c == 1 && c->groups > 1 && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
     if (may_be_direct && direct_fits(c, kernels, what, 4)) return DIRECT_ROWS;
     if (convc_winograd_fits(c))
         if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, kernels, what))) return WINOGRAD;

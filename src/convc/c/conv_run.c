@@ -119,6 +119,9 @@ static convc_status run_gemm(const conv *c, algorithm how, const convc_kernels *
     return convc_gemm_run(&job);
 }
 
+static convc_status run_in_chunks(const conv *c, algorithm how, const convc_kernels *kernels);
+
+/* With weights that were packed beforehand, or NULL. */
 static convc_status run_turned(const conv *c, const convc_kernels *kernels, const void *packed) {
     conv turned = *c;
     convc_loan loan;
@@ -126,7 +129,8 @@ static convc_status run_turned(const conv *c, const convc_kernels *kernels, cons
     void *copy = convc_borrow(CONVC_SCRATCH, (size_t)(elements * convc_itemsize(c->dtype)), &loan);
     if (!copy) return convc_fail(CONVC_NO_MEMORY, "no memory for a channels-last copy of the image");
     convc_status status = turn_image(&turned, kernels, copy);
-    if (status == CONVC_OK) status = run_gemm(&turned, GEMM_CHANNELS, kernels, packed);
+    if (status == CONVC_OK)
+        status = packed ? run_gemm(&turned, GEMM_CHANNELS, kernels, packed) : run_in_chunks(&turned, GEMM_CHANNELS, kernels);
     convc_return(CONVC_SCRATCH, &loan);
     return status;
 }
@@ -179,10 +183,7 @@ static conv part_of(const conv *c, int64_t first, int64_t count) {
     return part;
 }
 
-convc_status convc_run_conv(const conv *c) {
-    const convc_kernels *kernels = convc_kernels_for(c->dtype);
-    algorithm how = convc_choose(c, kernels, ONCE);
-    if (how == WINOGRAD) return convc_winograd_run(c, kernels, NULL);
+static convc_status run_in_chunks(const conv *c, algorithm how, const convc_kernels *kernels) {
     int64_t bytes = convc_times(convc_packed_size(c, how, kernels), convc_itemsize(c->dtype));
     if (bytes < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for the packed weights");
     int64_t units = c->groups > 1 ? c->groups : c->y.c, step = c->groups > 1 ? 1 : kernels->nr;
@@ -200,4 +201,11 @@ convc_status convc_run_conv(const conv *c) {
         TRY(status);
     }
     return CONVC_OK;
+}
+
+convc_status convc_run_conv(const conv *c) {
+    const convc_kernels *kernels = convc_kernels_for(c->dtype);
+    algorithm how = convc_choose(c, kernels, ONCE);
+    if (how == WINOGRAD) return convc_winograd_run(c, kernels, NULL);
+    return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, NULL) : run_in_chunks(c, how, kernels);
 }

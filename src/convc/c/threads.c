@@ -153,7 +153,7 @@ static kept *kept_here(void) {
 void *convc_borrow(convc_kind kind, size_t bytes, convc_loan *loan) {
     kept *k = kept_here();
     *loan = (convc_loan){0};
-    if (!k) return NULL;
+    if (!k || bytes > SIZE_MAX - ALIGNMENT) return NULL;
     *loan = k->blocks[kind];
     k->blocks[kind] = (convc_loan){0};
     if (!loan->memory || loan->size < bytes) {

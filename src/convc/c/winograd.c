@@ -41,9 +41,17 @@ static int64_t panel_bytes(const winograd_job *j, const convc_kernels *kernels) 
     return rows < 0 ? rows : rows + PADS;
 }
 
-/* Bytes of one transformed tile, all channels of a group. */
+/* Bytes of one transformed tile, all channels of a group, or -1. */
 static int64_t tile_bytes(const winograd_job *j, const convc_kernels *kernels) {
-    return WINOGRAD_POINTS * ceil_div(j->depth, kernels->winograd_kc) * kernels->winograd_lda * convc_itemsize(j->c->dtype);
+    return convc_times(WINOGRAD_POINTS * kernels->winograd_lda * convc_itemsize(j->c->dtype),
+                       ceil_div(j->depth, kernels->winograd_kc));
+}
+
+/* Scratch of a + b bytes and three arrays' pads, NULL if there is no such memory; a and b may be -1. */
+static void *borrow(int64_t a, int64_t b, convc_loan *loan) {
+    *loan = (convc_loan){0};
+    if (a < 0 || b < 0 || a > INT64_MAX / 4 || b > INT64_MAX / 4) return NULL;
+    return convc_borrow(CONVC_SCRATCH, (size_t)(a + b + 3 * PADS), loan);
 }
 
 /* The size of as few chunks as there can be of at most `most` panels, all nearly alike so that threads share them evenly. */
@@ -141,12 +149,15 @@ static convc_status run_chunk(winograd_job *j, const convc_kernels *kernels, int
 static convc_status run(const conv *c, const convc_kernels *kernels, const void *u) {
     winograd_job j = job_of(c, kernels);
     int64_t tiles = tiles_of(&j), tile = tile_bytes(&j, kernels), panel = panel_bytes(&j, kernels);
+    if (tile < 0 || panel < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
     int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
-    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)), images = ceil_div(tiles, rounds) * tile + PADS;
+    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)),
+            images = convc_times(ceil_div(tiles, rounds), tile);
     int64_t most = u ? j.panels : even_chunk(j.panels, FILTER_BYTES / panel);
     convc_loan loan;
-    j.v = convc_borrow(CONVC_SCRATCH, (size_t)(images + (u ? 0 : most * panel)), &loan);
+    j.v = borrow(images, u ? 0 : convc_times(most, panel), &loan);
     if (!j.v) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
+    images += PADS;
     convc_status status = CONVC_OK;
     for (; j.group < c->groups; j.group++)
         for (j.first_panel = 0; j.first_panel < j.panels && status == CONVC_OK; j.first_panel += j.chunk) {
@@ -204,12 +215,12 @@ convc_status convc_winograd_weight_gradient(const conv *c) {
     winograd_job j = job_of(c, kernels);
     int64_t tiles = tiles_of(&j), panel = WINOGRAD_POINTS * kernels->nr * convc_itemsize(c->dtype),
             image = tile_bytes(&j, kernels);
-    int64_t most = even_chunk(j.panels, SUMS_BYTES / (panel * j.depth));
-    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, TILES_BYTES / (image + most * panel))),
-            count = ceil_div(tiles, rounds);
+    int64_t sums = convc_times(j.depth, panel);
+    if (image < 0 || sums < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images and gradients");
+    int64_t most = even_chunk(j.panels, SUMS_BYTES / sums), tile = convc_times(most, panel) + image;
+    int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, TILES_BYTES / tile)), count = ceil_div(tiles, rounds);
     convc_loan loan;
-    char *scratch =
-        convc_borrow(CONVC_SCRATCH, (size_t)(count * (image + most * panel) + j.depth * most * panel + 3 * PADS), &loan);
+    char *scratch = borrow(convc_times(count, tile), convc_times(most, sums), &loan);
     if (!scratch) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images and gradients");
     j.v = scratch;
     j.z = scratch + count * image + PADS;

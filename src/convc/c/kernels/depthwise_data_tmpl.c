@@ -19,11 +19,11 @@ static inline ALWAYS_INLINE void FN(scatter_columns)(const FN(plane) * t, int64_
         mask[s] = vlanes((int)max_i64(-offset[s], 0), (int)max_i64(min_i64(c->y.size[2] - offset[s], VL), 0));
     }
     for (int64_t h = t->h0; h < t->h1; h++) {
-        int64_t newest = (h + c->pad[1]) / c->step[1], r0 = (h + c->pad[1]) % c->step[1];
+        int64_t newest = (h + c->pad[1]) / c->step[1], late = max_i64(newest - c->y.size[1] + 1, 0);
+        int64_t r0 = (h + c->pad[1]) % c->step[1] + late * c->step[1]; /* the first row of taps that an output brings here */
         vec sum[2] = {vzero(), vzero()};
         for (int64_t k = 0; k < outs; k++)
-            for (int64_t r = r0, oh = newest; r < c->w.size[1]; r += c->step[1], oh--) {
-                if (oh < 0 || oh >= c->y.size[1]) continue;
+            for (int64_t r = r0, oh = newest - late; r < c->w.size[1] && oh >= 0; r += c->step[1], oh--) {
                 const real *y = t->y + k * c->y.stride_c + oh * c->y.stride[1];
                 const real *w = t->w + k * c->w.stride_n + r * c->w.stride[1];
                 EACH (s, taps)

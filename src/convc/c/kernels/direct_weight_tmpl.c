@@ -37,11 +37,16 @@ static FN(tap_block) FN(tap_block_at)(const conv *c, int64_t block) {
     return t;
 }
 
-/* Where tap (d, r, s) of output (n, od, 0, 0) lies in channel 0 of x. */
-static inline const real *FN(x_under)(const FN(tap_block) * t, int64_t n, int64_t od) {
+/* A coordinate that may lie far outside the image, where padding is large, times a stride. */
+static inline int64_t FN(times)(int64_t at, int64_t stride) { return (int64_t)((uint64_t)at * (uint64_t)stride); }
+
+/* Where tap (d, r, s) of output (n, od, oh, 0) lies in channel 0 of x. */
+static inline const real *FN(x_under)(const FN(tap_block) * t, int64_t n, int64_t od, int64_t oh) {
     const conv *c = t->c;
-    return (const real *)c->x.data + n * c->x.stride_n + (od * c->step[0] + t->d * c->dilation[0] - c->pad[0]) * c->x.stride[0] +
-           (t->r * c->dilation[1] - c->pad[1]) * c->x.stride[1] + (t->s * c->dilation[2] - c->pad[2]) * c->x.stride[2];
+    return (const real *)c->x.data + n * c->x.stride_n +
+           FN(times)(od * c->step[0] + t->d * c->dilation[0] - c->pad[0], c->x.stride[0]) +
+           FN(times)(oh * c->step[1] + t->r * c->dilation[1] - c->pad[1], c->x.stride[1]) +
+           FN(times)(t->s * c->dilation[2] - c->pad[2], c->x.stride[2]);
 }
 
 static inline const real *FN(y_plane)(const conv *c, int64_t n, int64_t od) {
@@ -69,17 +74,17 @@ static inline void FN(rows_meeting)(const FN(tap_block) * t, const int rows, int
 #undef WEIGHT_SUMS
 #define WEIGHT_SUMS 12 /* WEIGHT_OUTS x 1 or 1 x WEIGHT_TAPS rows of WEIGHT_TAPS */
 
-/* What sum_strip does in one plane, where rows of taps meet the same row of x: each is read once. */
-static inline ALWAYS_INLINE void FN(roll_strip)(const FN(tap_block) * t, const real *x, const real *y, int inside, vmask tail,
-                                                const vspan span[WEIGHT_TAPS], vec sum[WEIGHT_SUMS], const int rows,
-                                                const int taps, const int64_t step) {
+/* What sum_strip does in one plane for outputs lo..hi along h, where rows of taps meet the same row of x: each is read once. */
+static inline ALWAYS_INLINE void FN(roll_strip)(const FN(tap_block) * t, const real *x, const real *y, int64_t lo, int64_t hi,
+                                                int inside, vmask tail, const vspan span[WEIGHT_TAPS], vec sum[WEIGHT_SUMS],
+                                                const int rows, const int taps, const int64_t step) {
     const conv *c = t->c;
-    int64_t high = c->y.size[1], h = t->r - c->pad[1];
+    int64_t h = lo + t->r - c->pad[1];
     vec grad[WEIGHT_TAPS];
     EACH (r, rows) grad[r] = vzero();
-    for (int64_t newest = 0; newest < high + rows - 1; newest++, h++, x += c->x.stride[1], y += c->y.stride[1]) {
+    for (int64_t newest = lo; newest < hi + rows - 1; newest++, h++, x += c->x.stride[1], y += c->y.stride[1]) {
         UNROLL for (int r = rows - 1; r > 0; r--) grad[r] = grad[r - 1];
-        if (newest < high) grad[0] = inside ? vload(y) : vload_masked(y, tail);
+        if (newest < hi) grad[0] = inside ? vload(y) : vload_masked(y, tail);
         if (h < 0 || h >= c->x.size[1]) continue;
         vec in[WEIGHT_TAPS];
         EACH (s, taps) {
@@ -87,7 +92,7 @@ static inline ALWAYS_INLINE void FN(roll_strip)(const FN(tap_block) * t, const r
             KEEP(in[s]);
         }
         EACH (r, rows) {
-            if (newest < r || newest - r >= high) continue;
+            if (newest - r < lo || newest - r >= hi) continue;
             EACH (s, taps) sum[r * taps + s] = vfma(grad[r], in[s], sum[r * taps + s]);
         }
     }
@@ -99,7 +104,7 @@ static inline ALWAYS_INLINE void FN(sum_strip)(const FN(tap_block) * t, int64_t 
                                                const int64_t step) {
     const conv *c = t->c;
     int lanes = (int)min_i64(VL, c->y.size[2] - j), inside = lanes == VL;
-    int64_t down = c->step[1] * c->x.stride[1], apart = c->dilation[1] * c->x.stride[1], lo, hi;
+    int64_t down = FN(times)(c->step[1], c->x.stride[1]), apart = c->dilation[1] * c->x.stride[1], lo, hi;
     vmask tail = vlanes(0, lanes);
     vspan span[WEIGHT_TAPS];
     EACH (s, taps) {
@@ -111,12 +116,13 @@ static inline ALWAYS_INLINE void FN(sum_strip)(const FN(tap_block) * t, int64_t 
     FN(rows_meeting)(t, rows, &lo, &hi);
     if (rows > 1 && c->step[1] == 1 && c->dilation[1] == 1) {
         for (int64_t od = t->depth_lo; od < t->depth_hi; od++)
-            FN(roll_strip)(t, FN(x_under)(t, n, od) + x_channel + j * step, FN(y_plane)(c, n, od) + y_channel + j, inside, tail,
-                           span, sum, rows, taps, step);
+            FN(roll_strip)(t, FN(x_under)(t, n, od, lo) + x_channel + j * step,
+                           FN(y_plane)(c, n, od) + y_channel + j + lo * c->y.stride[1], lo, hi, inside, tail, span, sum, rows,
+                           taps, step);
         return;
     }
     for (int64_t od = t->depth_lo; od < t->depth_hi; od++) {
-        const real *x = FN(x_under)(t, n, od) + x_channel + j * step + lo * down;
+        const real *x = FN(x_under)(t, n, od, lo) + x_channel + j * step;
         const real *y = FN(y_plane)(c, n, od) + y_channel + j + lo * c->y.stride[1];
         for (int64_t oh = lo; oh < hi; oh++, x += down, y += c->y.stride[1]) {
             vec grad[WEIGHT_OUTS];
@@ -235,7 +241,7 @@ static inline ALWAYS_INLINE void FN(sum_rows)(const FN(tap_block) * t, int64_t n
     FN(rows_meeting)(t, (int)t->rows, &lo, &hi);
     for (int64_t od = t->depth_lo; od < t->depth_hi; od++)
         for (int64_t oh = lo; oh < hi; oh++) {
-            const real *x = FN(x_under)(t, n, od) + oh * c->step[1] * c->x.stride[1] + channel;
+            const real *x = FN(x_under)(t, n, od, oh) + channel;
             const real *y = FN(y_plane)(c, n, od) + oh * c->y.stride[1] + channel;
             for (int64_t ow = 0, cols; ow < c->y.size[2]; ow += cols) {
                 cols = step && ow >= enter && ow + WEIGHT_COLS <= leave ? WEIGHT_COLS : 1;
