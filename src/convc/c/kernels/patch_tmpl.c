@@ -3,6 +3,8 @@
  * There every tap finds its pixels side by side. */
 
 #define PATCH_MOST 32768 /* elements */
+#define PATCH_CHANNELS \
+    16 /* of more, recipes of single taps serve enough rows, unless a step above 2 has them read element by element */
 #define PATCH_REUSE 2 /* an element copied should be packed more often than this */
 
 /* (plane, channel, kd, row, phase of the step, pixel); a plane is an (n, od). */
@@ -28,6 +30,7 @@ static int FN(patch_of)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int
         p->channel = i0 / channel;
         p->channels = (i1 - 1) / channel + 1 - p->channel;
     }
+    if (p->channels > PATCH_CHANNELS && w->step[2] <= 2) return 0;
     p->rows = (last - p->row) * w->step[1] + (tap[1] - 1) * w->dilation[1] + 1;
     p->line = ceil_div((out[3] - 1) * w->step[2] + (tap[2] - 1) * w->dilation[2] + 1, w->step[2]);
     int64_t lines = p->planes * p->channels, most = min_i64(PATCH_MOST, (i1 - i0) * (j1 - j0) / PATCH_REUSE);
