@@ -1,5 +1,5 @@
 /* Packing columns of few channels: one recipe for all taps, where pack_tmpl.c would build one for each tap to replay it for few rows.
- * What lies under a block of columns is first copied with its padding, the pixels of a row sorted by their target within the step.
+ * What lies under a block of columns is first copied with its padding, the pixels of a row sorted by their place within the step.
  * There every tap finds its pixels side by side. */
 
 #define PATCH_MOST 32768 /* elements */
