@@ -50,6 +50,15 @@ typedef enum convc_algorithm {
     CONVC_WINOGRAD = 3 /* F(4x4, 3x3); refused unless the kernel's last two axes are 3 x 3 with stride 1 */
 } convc_algorithm;
 
+/* What stands in the padding of a convolution's image: zeros; the image mirrored at its outermost elements, which are not repeated;
+ * these elements; or the image once more, as if it went round. */
+typedef enum convc_pad_mode {
+    CONVC_PAD_ZEROS = 0,
+    CONVC_PAD_REFLECT = 1, /* less padding than the image is long */
+    CONVC_PAD_REPLICATE = 2,
+    CONVC_PAD_CIRCULAR = 3 /* at most as much */
+} convc_pad_mode;
+
 /* One entry per spatial dimension of the image, in its order; the kernel's size is the weight's shape. */
 typedef struct convc_conv_params {
     int64_t stride[CONVC_MAX_SPATIAL], dilation[CONVC_MAX_SPATIAL];
@@ -58,6 +67,7 @@ typedef struct convc_conv_params {
     convc_fit fit;
     convc_activation activation;
     convc_algorithm algorithm;
+    convc_pad_mode pad_mode;
 } convc_conv_params;
 
 typedef struct convc_pool_params {
@@ -75,7 +85,7 @@ convc_status convc_conv_output_shape(int ndim, const int64_t *x_shape, const int
 convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params, int64_t *y_shape);
 /* The padding that keeps the extent at stride 1; an odd total puts the extra element after. */
 convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after);
-/* Columns shape (n, c * prod(kernel), positions); params->groups and ->activation are not read. */
+/* Columns shape (n, c * prod(kernel), positions); params->groups, ->activation and ->pad_mode are not read. */
 convc_status convc_im2col_shape(int ndim, const int64_t *x_shape, const int64_t *kernel, const convc_conv_params *params,
                                 int64_t *cols_shape);
 

@@ -405,7 +405,15 @@ ERRORS = {
     "layout must be 'NCHW' or 'NHWC', got 'NCW'": lambda: convc.conv2d(X, WEIGHT, layout="NCW"),
     "layout must be 'NCW' or 'NWC', got 'NCHW'": lambda: convc.conv1d(X[0], WEIGHT[0], layout="NCHW"),
     "layout must be 'NCDHW' or 'NDHWC', got None": lambda: convc.max_pool3d(X, 2, layout=None),
-    "pad_mode must be 'zeros', got 'reflect'": lambda: convc.conv2d(X, WEIGHT, pad_mode="reflect"),
+    "pad_mode must be 'zeros', 'reflect', 'replicate' or 'circular', got 'mirror'": lambda: convc.conv2d(
+        X, WEIGHT, groups=2, pad_mode="mirror"
+    ),
+    "padding must be at most 5 for pad_mode 'reflect' of 6 elements in spatial dimension 0, got .6, 6.": lambda: (
+        convc.conv2d(X, WEIGHT, groups=2, pad_mode="reflect", padding=6)
+    ),
+    "padding must be at most 7 for pad_mode 'circular' of 7 elements in spatial dimension 1, got .0, 8.": lambda: (
+        convc.conv2d(X, WEIGHT, groups=2, pad_mode="circular", padding=(6, (0, 8)))
+    ),
     "fit must be 'floor' or 'exact', got 'ceil'": lambda: convc.conv2d(X, WEIGHT, groups=2, fit="ceil"),
     "fit must be 'floor', 'exact' or 'ceil', got 'round'": lambda: convc.max_pool2d(X, 2, fit="round"),
     "algorithm must be 'auto', 'direct', 'gemm' or 'winograd', got 'fft'": lambda: convc.conv2d(

@@ -66,10 +66,16 @@ cdef int parse_activation(object activation) except -1:
     bad_choice("activation", activation, "None or 'relu'")
 
 
-cdef int check_pad_mode(object pad_mode) except -1:
-    if not is_text(pad_mode, "zeros"):
-        bad_choice("pad_mode", pad_mode, "'zeros'")
-    return 0
+cdef int parse_pad_mode(object pad_mode) except -1:
+    if is_text(pad_mode, "zeros"):
+        return CONVC_PAD_ZEROS
+    if is_text(pad_mode, "reflect"):
+        return CONVC_PAD_REFLECT
+    if is_text(pad_mode, "replicate"):
+        return CONVC_PAD_REPLICATE
+    if is_text(pad_mode, "circular"):
+        return CONVC_PAD_CIRCULAR
+    bad_choice("pad_mode", pad_mode, "'zeros', 'reflect', 'replicate' or 'circular'")
 
 
 # Whether `precision("exact")` is in force, in this thread or task; looked up only once somebody has used it.

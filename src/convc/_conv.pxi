@@ -1,11 +1,13 @@
 # Convolution, forward and backward.
 
-cdef int parse_conv(int spatial, object stride, object padding, object dilation, object groups, object fit,
-                    object algorithm, object activation, const int64_t *kernel, convc_conv_params *p) except -1:
+cdef int parse_conv(int spatial, object stride, object padding, object dilation, object groups, object pad_mode,
+                    object fit, object algorithm, object activation, const int64_t *kernel,
+                    convc_conv_params *p) except -1:
     parse_axes(stride, "stride", spatial, p.stride)
     parse_axes(dilation, "dilation", spatial, p.dilation)
     parse_padding(padding, spatial, kernel, p.stride, p.dilation, p.pad_before, p.pad_after)
     p.groups = parse_int(groups, "groups")
+    p.pad_mode = <convc_pad_mode> parse_pad_mode(pad_mode)
     p.fit = <convc_fit> parse_fit(fit, False)
     p.algorithm = <convc_algorithm> parse_algorithm(algorithm)
     p.activation = <convc_activation> parse_activation(activation)
@@ -22,7 +24,6 @@ cdef object convolve(int spatial, object x, object weight, object bias, object s
     cdef convc_status status
     cdef const convc_tensor *bias_tensor = NULL
     cdef bint last = parse_layout(layout, spatial)
-    check_pad_mode(pad_mode)
     clear(o, 4)
     try:
         load(x, "x", REAL, ndim, last, &o[0])
@@ -33,7 +34,8 @@ cdef object convolve(int spatial, object x, object weight, object bias, object s
             same_dtype(&o[3], "bias", &o[0], "x")
             same_shape(&o[3], "bias", o[1].tensor.shape, 1, False)
             bias_tensor = &o[3].tensor
-        parse_conv(spatial, stride, padding, dilation, groups, fit, algorithm, activation, o[1].tensor.shape + 2, &p)
+        parse_conv(spatial, stride, padding, dilation, groups, pad_mode, fit, algorithm, activation,
+                   o[1].tensor.shape + 2, &p)
         check(convc_conv_output_shape(ndim, o[0].tensor.shape, o[1].tensor.shape, &p, shape))
         out = result(out, shape, ndim, last, o[0].tensor.dtype, &o[2])
         with nogil:
@@ -45,7 +47,8 @@ cdef object convolve(int spatial, object x, object weight, object bias, object s
 
 
 cdef tuple convolve_backward(int spatial, object grad, object x, object weight, object stride, object padding,
-                             object dilation, object groups, object layout, object algorithm, object needs):
+                             object dilation, object groups, object layout, object pad_mode, object algorithm,
+                             object needs):
     cdef operand[6] o  # grad, x, weight and the gradients of x, weight and bias
     cdef convc_conv_params p
     cdef int64_t[5] shape
@@ -61,7 +64,8 @@ cdef tuple convolve_backward(int spatial, object grad, object x, object weight, 
         load(weight, "weight", REAL, ndim, False, &o[2])
         same_dtype(&o[1], "x", &o[0], "grad")
         same_dtype(&o[2], "weight", &o[0], "grad")
-        parse_conv(spatial, stride, padding, dilation, groups, "floor", algorithm, None, o[2].tensor.shape + 2, &p)
+        parse_conv(spatial, stride, padding, dilation, groups, pad_mode, "floor", algorithm, None,
+                   o[2].tensor.shape + 2, &p)
         check(convc_conv_output_shape(ndim, o[1].tensor.shape, o[2].tensor.shape, &p, shape))
         same_shape(&o[0], "grad", shape, ndim, last)
         if mask & 1:
@@ -124,8 +128,8 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
     Convolution of images: cross-correlation, as in all CNN libraries, with the arguments of PyTorch's `conv2d`.
 
     ``out[n, k, i, j]`` is ``bias[k]`` plus the sum over c, r, s of ``weight[k, c, r, s] * x[n, c, h, w]``, where
-    ``h = i * stride + r * dilation - padding`` and likewise w; x is zero outside the image; c runs over the channels
-    of k's group. A spatial axis of size ``in`` becomes
+    ``h = i * stride + r * dilation - padding`` and likewise w; outside the image x is what `pad_mode` says; c runs over
+    the channels of k's group. A spatial axis of size ``in`` becomes
     ``(in + pad_before + pad_after - dilation * (kernel - 1) - 1) // stride + 1``.
 
     Parameters
@@ -138,13 +142,16 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
     stride, dilation : int or (int, int), at least 1
         Steps between outputs, and between the inputs that one output reads.
     padding : int, (int, int), ((before, after), (before, after)), "valid" or "same"
-        Zeros around the image. "valid" is none; "same" keeps the size, the odd one after, and wants a stride
+        Elements added around the image. "valid" is none; "same" keeps the size, the odd one after, and wants a stride
         of 1, as in PyTorch.
     groups : int
         Input and output channels are split into this many independent parts; in_channels is a depthwise convolution.
     layout : "NCHW" or "NHWC"
         The order of axes of x and of the result. Neither is converted to the other.
-    pad_mode : "zeros"
+    pad_mode : "zeros", "reflect", "replicate" or "circular"
+        What is added: zeros; the image mirrored at its outermost elements, which are not repeated, so that there must
+        be less padding than image; these elements, again and again; or the opposite end of the image, as if it went
+        round, with at most as much padding as image. Large images are not copied for that.
     fit : "floor" or "exact"
         What to do if the stride does not divide the way left: drop the rest, or raise a ValueError that says what
         would fit.
@@ -225,8 +232,8 @@ def conv3d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
                     activation, out)
 
 
-def conv1d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, *, layout="NCW", algorithm="auto",
-                    needs=_ALL_NEEDS):
+def conv1d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, *, layout="NCW", pad_mode="zeros",
+                    algorithm="auto", needs=_ALL_NEEDS):
     """
     The gradients of `conv1d`; all as for `conv2d_backward`, with one spatial axis.
 
@@ -235,7 +242,7 @@ def conv1d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
     grad : ndarray, of the shape of the output
     x, weight : ndarray
         What the forward pass had.
-    stride, padding, dilation, groups, layout
+    stride, padding, dilation, groups, layout, pad_mode
         What the forward pass had.
     algorithm : "auto", "direct", "gemm" or "winograd"
         As in `conv2d`.
@@ -259,11 +266,12 @@ def conv1d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
     >>> grad_x
     array([[[1., 2., 2., 1.]]], dtype=float32)
     """
-    return convolve_backward(1, grad, x, weight, stride, padding, dilation, groups, layout, algorithm, needs)
+    return convolve_backward(1, grad, x, weight, stride, padding, dilation, groups, layout, pad_mode, algorithm,
+                             needs)
 
 
-def conv2d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", algorithm="auto",
-                    needs=_ALL_NEEDS):
+def conv2d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, *, layout="NCHW", pad_mode="zeros",
+                    algorithm="auto", needs=_ALL_NEEDS):
     """
     The gradients of `conv2d` with respect to its input, weight and bias.
 
@@ -276,7 +284,7 @@ def conv2d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
         The gradient of the loss with respect to the output, before any activation. Of one dtype with x and weight.
     x : ndarray, (n, in_channels, height, width), or (n, height, width, in_channels) with layout "NHWC"
     weight : ndarray, (out_channels, in_channels / groups, kernel_height, kernel_width)
-    stride, padding, dilation, groups, layout
+    stride, padding, dilation, groups, layout, pad_mode
         What the forward pass had.
     algorithm : "auto", "direct", "gemm" or "winograd"
         As in `conv2d`.
@@ -303,11 +311,12 @@ def conv2d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
     >>> grad_x.shape, grad_weight.shape, grad_bias
     ((1, 1, 4, 4), (2, 1, 3, 3), array([4., 4.], dtype=float32))
     """
-    return convolve_backward(2, grad, x, weight, stride, padding, dilation, groups, layout, algorithm, needs)
+    return convolve_backward(2, grad, x, weight, stride, padding, dilation, groups, layout, pad_mode, algorithm,
+                             needs)
 
 
-def conv3d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, *, layout="NCDHW", algorithm="auto",
-                    needs=_ALL_NEEDS):
+def conv3d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, *, layout="NCDHW", pad_mode="zeros",
+                    algorithm="auto", needs=_ALL_NEEDS):
     """
     The gradients of `conv3d`; all as for `conv2d_backward`, with three spatial axes.
 
@@ -316,7 +325,7 @@ def conv3d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
     grad : ndarray, of the shape of the output
     x, weight : ndarray
         What the forward pass had.
-    stride, padding, dilation, groups, layout
+    stride, padding, dilation, groups, layout, pad_mode
         What the forward pass had.
     algorithm : "auto", "direct", "gemm" or "winograd"
         As in `conv2d`.
@@ -340,4 +349,5 @@ def conv3d_backward(grad, x, weight, stride=1, padding=0, dilation=1, groups=1, 
     >>> convc.conv3d_backward(grad, x, weight, needs=("bias",))
     (None, None, array([4.], dtype=float32))
     """
-    return convolve_backward(3, grad, x, weight, stride, padding, dilation, groups, layout, algorithm, needs)
+    return convolve_backward(3, grad, x, weight, stride, padding, dilation, groups, layout, pad_mode, algorithm,
+                             needs)

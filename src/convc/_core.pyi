@@ -19,6 +19,7 @@ _Layout: TypeAlias = Literal["NCW", "NWC", "NCHW", "NHWC", "NCDHW", "NDHWC"]
 _Fit: TypeAlias = Literal["floor", "exact"]
 _PoolFit: TypeAlias = Literal["floor", "exact", "ceil"]
 _Algorithm: TypeAlias = Literal["auto", "direct", "gemm", "winograd"]
+_PadMode: TypeAlias = Literal["zeros", "reflect", "replicate", "circular"]
 _Activation: TypeAlias = Literal["relu"] | None
 _Gradients: TypeAlias = tuple[NDArray[_Real], NDArray[_Real], NDArray[_Real]]
 _SomeGradients: TypeAlias = tuple[NDArray[_Real] | None, NDArray[_Real] | None, NDArray[_Real] | None]
@@ -45,7 +46,7 @@ def prepare(
     dilation: _Axes = 1,
     groups: SupportsIndex = 1,
     layout: _Layout | None = None,
-    pad_mode: Literal["zeros"] = "zeros",
+    pad_mode: _PadMode = "zeros",
     fit: _Fit = "floor",
     algorithm: _Algorithm = "auto",
     activation: _Activation = None,
@@ -60,7 +61,7 @@ def conv1d(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout1d = "NCW",
-    pad_mode: Literal["zeros"] = "zeros",
+    pad_mode: _PadMode = "zeros",
     fit: _Fit = "floor",
     algorithm: _Algorithm = "auto",
     activation: _Activation = None,
@@ -76,7 +77,7 @@ def conv2d(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout2d = "NCHW",
-    pad_mode: Literal["zeros"] = "zeros",
+    pad_mode: _PadMode = "zeros",
     fit: _Fit = "floor",
     algorithm: _Algorithm = "auto",
     activation: _Activation = None,
@@ -92,7 +93,7 @@ def conv3d(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout3d = "NCDHW",
-    pad_mode: Literal["zeros"] = "zeros",
+    pad_mode: _PadMode = "zeros",
     fit: _Fit = "floor",
     algorithm: _Algorithm = "auto",
     activation: _Activation = None,
@@ -109,6 +110,7 @@ def conv1d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout1d = "NCW",
+    pad_mode: _PadMode = "zeros",
     algorithm: _Algorithm = "auto",
 ) -> _Gradients[_Real]: ...
 @overload
@@ -122,6 +124,7 @@ def conv1d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout1d = "NCW",
+    pad_mode: _PadMode = "zeros",
     algorithm: _Algorithm = "auto",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
@@ -136,6 +139,7 @@ def conv2d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout2d = "NCHW",
+    pad_mode: _PadMode = "zeros",
     algorithm: _Algorithm = "auto",
 ) -> _Gradients[_Real]: ...
 @overload
@@ -149,6 +153,7 @@ def conv2d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout2d = "NCHW",
+    pad_mode: _PadMode = "zeros",
     algorithm: _Algorithm = "auto",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
@@ -163,6 +168,7 @@ def conv3d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout3d = "NCDHW",
+    pad_mode: _PadMode = "zeros",
     algorithm: _Algorithm = "auto",
 ) -> _Gradients[_Real]: ...
 @overload
@@ -176,6 +182,7 @@ def conv3d_backward(
     groups: SupportsIndex = 1,
     *,
     layout: _Layout3d = "NCDHW",
+    pad_mode: _PadMode = "zeros",
     algorithm: _Algorithm = "auto",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...

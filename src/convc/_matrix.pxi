@@ -3,7 +3,7 @@
 cdef int parse_columns(int spatial, object kernel_size, object stride, object padding, object dilation, int64_t *kernel,
                        convc_conv_params *p) except -1:
     parse_axes(kernel_size, "kernel_size", spatial, kernel)
-    return parse_conv(spatial, stride, padding, dilation, 1, "floor", "auto", None, kernel, p)
+    return parse_conv(spatial, stride, padding, dilation, 1, "zeros", "floor", "auto", None, kernel, p)
 
 
 def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, layout="NCHW", out=None):

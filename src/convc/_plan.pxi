@@ -149,9 +149,8 @@ def prepare(weight, bias, input_shape, *, stride=1, padding=0, dilation=1, group
         plan.channels_last = parse_layout(layout, plan.ndim - 2)
         plan.layout = str(layout)
         parse_shape(input_shape, "input_shape", plan.ndim, plan.channels_last, x_shape)
-        parse_conv(plan.ndim - 2, stride, padding, dilation, groups, fit, algorithm, activation, o[1].tensor.shape + 2,
-                   &p)
-        check_pad_mode(pad_mode)
+        parse_conv(plan.ndim - 2, stride, padding, dilation, groups, pad_mode, fit, algorithm, activation,
+                   o[1].tensor.shape + 2, &p)
         check(convc_conv_output_shape(plan.ndim, x_shape, o[1].tensor.shape, &p, y_shape))
         plan.type = o[1].tensor.dtype
         contiguous(&o[0], x_shape, plan.ndim, plan.channels_last, plan.type)

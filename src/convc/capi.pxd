@@ -29,6 +29,12 @@ cdef extern from "convc.h" nogil:
         CONVC_EXACT
         CONVC_CEIL
 
+    ctypedef enum convc_pad_mode:
+        CONVC_PAD_ZEROS
+        CONVC_PAD_REFLECT
+        CONVC_PAD_REPLICATE
+        CONVC_PAD_CIRCULAR
+
     ctypedef enum convc_algorithm:
         CONVC_AUTO
         CONVC_DIRECT
@@ -51,6 +57,7 @@ cdef extern from "convc.h" nogil:
         convc_fit fit
         convc_activation activation
         convc_algorithm algorithm
+        convc_pad_mode pad_mode
 
     ctypedef struct convc_pool_params:
         int64_t kernel[3]

@@ -81,6 +81,11 @@ convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernel
 convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed);
 convc_status convc_run_conv(const conv *c);
 
+/* conv_backward.c: the gradients, of x and of w. Whether every pixel of x has one; the others are left alone. */
+convc_status convc_data_gradient(const conv *forward);
+int convc_reaches_all(const conv *forward);
+convc_status convc_weight_gradient(const conv *c);
+
 /* winograd.c: may it run; tiles of the output; elements of the filters packed for a plan; packing them; the rest. */
 int convc_winograd_fits(const conv *c);
 int64_t convc_winograd_tiles(const conv *c);

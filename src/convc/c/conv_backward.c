@@ -1,6 +1,6 @@
 /* The gradients of convolution. That of the data is a convolution of the output's gradient with spatially flipped filters, one for
  * each phase of the stride; that of the weights is a product over all pixels. The bias's is in bias_grad.c. */
-#include "conv.h"
+#include "pad.h"
 
 /* ---- data ---- */
 
@@ -89,7 +89,7 @@ static convc_status run_channels(const conv *forward) {
     return convc_parallel(channel_task, &j, channels * j.parts, flops, 0);
 }
 
-static convc_status backward_data(const conv *forward) {
+convc_status convc_data_gradient(const conv *forward) {
     int64_t count[3];
     if (convc_is_strided_depthwise(forward)) return run_channels(forward);
     for (int i = 0; i < 3; i++) count[i] = phases(forward->w.size[i], forward->step[i], forward->dilation[i]);
@@ -110,7 +110,8 @@ static convc_status backward_data(const conv *forward) {
 }
 
 /* Does every input position belong to a phase that some tap reaches? */
-static int covers_all(const conv *forward) {
+int convc_reaches_all(const conv *forward) {
+    if (convc_is_strided_depthwise(forward)) return 1;
     for (int i = 0; i < 3; i++)
         if (phases(forward->w.size[i], forward->step[i], forward->dilation[i]) < forward->step[i]) return 0;
     return 1;
@@ -140,8 +141,9 @@ convc_status convc_conv_backward_data(const convc_tensor *grad_y, const convc_te
     conv forward = convc_conv_of(grad_x, w, grad_y, p);
     TRY(convc_check_algorithm(&forward));
     if (grad_x->shape[0] == 0) return CONVC_OK;
-    if (!covers_all(&forward) && !convc_is_strided_depthwise(&forward)) TRY(convc_fill_zero(grad_x));
-    return backward_data(&forward);
+    if (convc_is_padded(p, grad_x->ndim)) return convc_padded_data_gradient(&forward, p->pad_mode, grad_x);
+    if (!convc_reaches_all(&forward)) TRY(convc_fill_zero(grad_x));
+    return convc_data_gradient(&forward);
 }
 
 /* ---- weights ---- */
@@ -168,6 +170,37 @@ static convc_status run_direct(const conv *c, algorithm how) {
 
 /* grad_w (taps, k) = columns of x (taps, pixels) @ grad_y (pixels, k); or the transpose of all that, so that packing, which copies
  * x once for every tap, reads along the image's contiguous axis. */
+convc_status convc_weight_gradient(const conv *c) {
+    algorithm how = convc_choose(c, convc_kernels_for(c->dtype), OF_WEIGHTS);
+    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(c, how);
+    if (how == WINOGRAD) return convc_winograd_weight_gradient(c);
+    window w;
+    int64_t channels = c->x.c / c->groups, k = c->y.c / c->groups;
+    int taps_on_rows = !(c->x.stride_c == 1 && channels > 1 && c->x.stride[2] != 1);
+    gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->w.data};
+    /* The order of the taps is free. That of grad_w in memory is best stored; with few channels the other one is faster read. */
+    int channel_digit = c->x.stride[2] == 1 && channels >= 16 ? 0 : 3;
+    matrix columns = convc_columns_of(c, &w, taps_on_rows, channel_digit);
+    axis pixels = axis_collapse(convc_pixels_of(&c->y, c->y.size, convc_ones)), outs = axis_plain(k, c->y.stride_c);
+    matrix grad = {.data = c->y.data, .rows = taps_on_rows ? pixels : outs, .cols = taps_on_rows ? outs : pixels};
+    axis taps = axis_collapse(convc_taps_of(&c->w, c->w.size, channels, convc_ones, channel_digit)),
+         filters = axis_plain(k, c->w.stride_n);
+    int64_t taps_count = channels * c->w.size[0] * c->w.size[1] * c->w.size[2];
+    int64_t x_group = channels * c->x.stride_c, grad_group = k * c->y.stride_c;
+    job.m = taps_on_rows ? taps_count : k;
+    job.n = taps_on_rows ? k : taps_count;
+    job.k = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
+    job.a = taps_on_rows ? columns : grad;
+    job.b = taps_on_rows ? grad : columns;
+    job.a_group = taps_on_rows ? x_group : grad_group;
+    job.b_group = taps_on_rows ? grad_group : x_group;
+    job.c_rows = taps_on_rows ? taps : filters;
+    job.c_cols = taps_on_rows ? filters : taps;
+    job.c_group = c->w_group;
+    convc_gemm_prepare(&job);
+    return convc_gemm_run(&job);
+}
+
 convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_tensor *x, const convc_conv_params *p,
                                         const convc_tensor *grad_w) {
     TRY(check_backward(grad_y, x, "x", grad_w, "grad_weight", p));
@@ -177,32 +210,5 @@ convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_
     conv c = convc_conv_of(x, grad_w, grad_y, p);
     TRY(convc_check_algorithm(&c));
     if (x->shape[0] == 0) return convc_fill_zero(grad_w);
-    algorithm how = convc_choose(&c, convc_kernels_for(c.dtype), OF_WEIGHTS);
-    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(&c, how);
-    if (how == WINOGRAD) return convc_winograd_weight_gradient(&c);
-    window w;
-    int64_t channels = c.x.c / c.groups, k = c.y.c / c.groups;
-    int taps_on_rows = !(c.x.stride_c == 1 && channels > 1 && c.x.stride[2] != 1);
-    gemm_job job = {.dtype = c.dtype, .groups = c.groups, .c = c.w.data};
-    /* The order of the taps is free. That of grad_w in memory is best stored; with few channels the other one is faster read. */
-    int channel_digit = c.x.stride[2] == 1 && channels >= 16 ? 0 : 3;
-    matrix columns = convc_columns_of(&c, &w, taps_on_rows, channel_digit);
-    axis pixels = axis_collapse(convc_pixels_of(&c.y, c.y.size, convc_ones)), outs = axis_plain(k, c.y.stride_c);
-    matrix grad = {.data = c.y.data, .rows = taps_on_rows ? pixels : outs, .cols = taps_on_rows ? outs : pixels};
-    axis taps = axis_collapse(convc_taps_of(&c.w, c.w.size, channels, convc_ones, channel_digit)),
-         filters = axis_plain(k, c.w.stride_n);
-    int64_t taps_count = channels * c.w.size[0] * c.w.size[1] * c.w.size[2];
-    int64_t x_group = channels * c.x.stride_c, grad_group = k * c.y.stride_c;
-    job.m = taps_on_rows ? taps_count : k;
-    job.n = taps_on_rows ? k : taps_count;
-    job.k = c.y.n * c.y.size[0] * c.y.size[1] * c.y.size[2];
-    job.a = taps_on_rows ? columns : grad;
-    job.b = taps_on_rows ? grad : columns;
-    job.a_group = taps_on_rows ? x_group : grad_group;
-    job.b_group = taps_on_rows ? grad_group : x_group;
-    job.c_rows = taps_on_rows ? taps : filters;
-    job.c_cols = taps_on_rows ? filters : taps;
-    job.c_group = c.w_group;
-    convc_gemm_prepare(&job);
-    return convc_gemm_run(&job);
+    return convc_is_padded(p, x->ndim) ? convc_padded_weight_gradient(&c, p->pad_mode) : convc_weight_gradient(&c);
 }

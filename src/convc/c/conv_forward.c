@@ -1,7 +1,7 @@
 /* The convolution of arrays: checked, brought to its form, run. */
 #include <stdlib.h>
 
-#include "conv.h"
+#include "pad.h"
 
 static convc_status check_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
                                   const convc_conv_params *p, const convc_tensor *y) {
@@ -33,7 +33,7 @@ convc_status convc_conv_forward(const convc_tensor *x, const convc_tensor *w, co
     if (x->shape[0] == 0) return CONVC_OK;
     c.activation = p->activation;
     TRY(convc_contiguous(bias, &c.bias, &copy));
-    convc_status status = convc_run_conv(&c);
+    convc_status status = convc_is_padded(p, x->ndim) ? convc_padded_forward(&c, p->pad_mode, NULL) : convc_run_conv(&c);
     free(copy);
     return status;
 }

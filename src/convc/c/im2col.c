@@ -18,6 +18,7 @@ static convc_status check_columns(const convc_tensor *x, const char *x_name, con
     int64_t shape[3], y[CONVC_MAX_NDIM], w[CONVC_MAX_NDIM];
     convc_conv_params plain = *p;
     plain.groups = 1;
+    plain.pad_mode = CONVC_PAD_ZEROS;
     TRY(convc_check_any(x, x_name, 3, CONVC_MAX_NDIM));
     TRY(convc_check_any(cols, cols_name, 3, 3));
     TRY(convc_im2col_shape(x->ndim, x->shape, kernel, p, shape));

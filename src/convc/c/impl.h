@@ -52,7 +52,7 @@ void *convc_allocate(size_t bytes);
 
 /* Memory that the calling thread keeps for next time: 64-byte aligned, of at least `bytes`, NULL if there is none. It is lent until
  * it is returned, for a signal handler may call again meanwhile; the handle says what was lent. */
-typedef enum convc_kind { CONVC_WORKSPACE, CONVC_SCRATCH, CONVC_WEIGHTS, CONVC_KINDS } convc_kind;
+typedef enum convc_kind { CONVC_WORKSPACE, CONVC_SCRATCH, CONVC_WEIGHTS, CONVC_PADDED, CONVC_KINDS } convc_kind;
 typedef struct convc_loan {
     size_t size;
     void *memory;
@@ -150,6 +150,7 @@ convc_status convc_pack_b(const gemm_job *job, void *packed);
 
 struct conv; /* conv.h */
 struct direct_tile;
+struct padding; /* pad.h */
 struct pool; /* pool.h */
 struct winograd_job; /* winograd.h */
 
@@ -183,6 +184,9 @@ typedef struct convc_kernels {
     /* direct_weight_tmpl.c: grad_w of (channel, block of taps), vectors along w; of (vector of channels, block), along the channels. */
     void (*weight_rows)(const struct conv *c, int64_t task);
     void (*weight_channels)(const struct conv *c, int64_t task);
+    /* pad_tmpl.c: fills rows of a padded copy; adds planes of one to the image. */
+    void (*pad_rows)(const struct padding *p, int64_t begin, int64_t end);
+    void (*fold_planes)(const struct padding *p, int64_t begin, int64_t end);
     int lanes; /* of a vector */
     /* winograd_tmpl.c: depth of a panel, row length of transformed inputs, most output panels of a task; and its three steps. */
     int winograd_kc, winograd_lda, winograd_chunk;

@@ -2,12 +2,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conv.h"
+#include "pad.h"
 
 struct convc_plan {
     conv conv; /* of the weights; x and y carry shapes only */
     convc_tensor x, y;
     algorithm algorithm;
+    convc_pad_mode pad_mode; /* zeros where there is no padding */
     const convc_kernels *kernels;
     void *packed, *bias;
 };
@@ -62,6 +63,7 @@ convc_status convc_plan_create(const convc_tensor *x, const convc_tensor *w, con
     made->y = y_shape;
     made->conv = convc_conv_of(&x_shape, w, &y_shape, p);
     made->conv.activation = p->activation;
+    made->pad_mode = convc_is_padded(p, x->ndim) ? p->pad_mode : CONVC_PAD_ZEROS;
     convc_status status = fill_plan(made, bias);
     if (status != CONVC_OK) {
         convc_plan_destroy(made);
@@ -79,7 +81,7 @@ static convc_status run_on_other_strides(const convc_plan *plan, conv *c) {
     c->w.stride[0] = c->w.size[1] * c->w.stride[1];
     c->w.stride_c = c->w.size[0] * c->w.stride[0];
     c->w.stride_n = c->w_group = 1;
-    return convc_run_conv(c);
+    return plan->pad_mode ? convc_padded_forward(c, plan->pad_mode, NULL) : convc_run_conv(c);
 }
 
 convc_status convc_plan_run(const convc_plan *plan, const convc_tensor *x, const convc_tensor *y) {
@@ -100,5 +102,7 @@ convc_status convc_plan_run(const convc_plan *plan, const convc_tensor *x, const
     c.x = convc_volume_of(x);
     c.y = convc_volume_of(y);
     if (plan->algorithm == DIRECT_CHANNELS && !convc_channels_are_contiguous(&c)) return run_on_other_strides(plan, &c);
-    return convc_run_packed(&c, plan->algorithm, plan->kernels, plan->packed);
+    if (!plan->pad_mode) return convc_run_packed(&c, plan->algorithm, plan->kernels, plan->packed);
+    const packed_weights packed = {plan->algorithm, plan->kernels, plan->packed};
+    return convc_padded_forward(&c, plan->pad_mode, &packed);
 }

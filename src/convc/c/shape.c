@@ -225,6 +225,18 @@ static convc_status check_total(const int64_t *shape, int ndim) {
     return bytes >= 0 ? CONVC_OK : INVALID("the output would be too large: (%s)", describe(shape, ndim, text, TEXT));
 }
 
+/* Is the padding within what the image can give? */
+static convc_status check_pad_mode(const convc_conv_params *p, int64_t extent, int i) {
+    static const char *const names[] = {"zeros", "reflect", "replicate", "circular"};
+    if (p->pad_mode < CONVC_PAD_ZEROS || p->pad_mode > CONVC_PAD_CIRCULAR)
+        return INVALID("pad_mode must be one of convc_pad_mode, got %d", (int)p->pad_mode);
+    int64_t most = p->pad_mode == CONVC_PAD_REFLECT ? extent - 1 : p->pad_mode == CONVC_PAD_CIRCULAR ? extent : INT64_MAX;
+    if (p->pad_before[i] <= most && p->pad_after[i] <= most) return CONVC_OK;
+    return INVALID("padding must be at most %lld for pad_mode '%s' of %lld element%s in spatial dimension %d, got (%lld, %lld)",
+                   (ll)most, names[p->pad_mode], (ll)extent, extent == 1 ? "" : "s", i, (ll)p->pad_before[i],
+                   (ll)p->pad_after[i]);
+}
+
 convc_status convc_conv_output_shape(int ndim, const int64_t *x, const int64_t *w, const convc_conv_params *p, int64_t *y) {
     TRY(check_ndim(ndim));
     if (x[0] < 0) return INVALID("the batch must not be negative, got %lld", (ll)x[0]);
@@ -247,6 +259,7 @@ convc_status convc_conv_output_shape(int ndim, const int64_t *x, const int64_t *
     for (int i = 0; i < ndim - 2; i++) {
         sweep s = {x[i + 2], w[i + 2], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], p->fit};
         TRY(sweep_length(&s, i, &y[i + 2]));
+        TRY(check_pad_mode(p, x[i + 2], i));
     }
     return check_total(y, ndim);
 }
@@ -275,6 +288,7 @@ convc_status convc_im2col_shape(int ndim, const int64_t *x, const int64_t *kerne
     for (int i = 0; i < ndim - 2; i++) w[i + 2] = kernel[i];
     convc_conv_params plain = *p;
     plain.groups = 1;
+    plain.pad_mode = CONVC_PAD_ZEROS;
     TRY(convc_conv_output_shape(ndim, x, w, &plain, y));
     cols[0] = x[0];
     cols[1] = x[1];

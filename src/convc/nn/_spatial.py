@@ -72,6 +72,7 @@ class _Conv(_Spatial):
         dilation: shapes.Axes = 1,
         groups: int = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         layout: str | None = None,
         fit: str = "floor",
@@ -89,6 +90,7 @@ class _Conv(_Spatial):
                 f"groups must divide in_channels and out_channels, "
                 f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
             )
+        self.padding_mode = choice(padding_mode, "padding_mode", ("zeros", "reflect", "replicate", "circular"))
         self.activation = choice(activation, "activation", (None, "relu"))
         shape = self.weight_shape(self.in_channels, self.out_channels, self.kernel_size, self.groups)
         self.weight, self.bias = initial(shape, bias, dtype, rng)
@@ -110,6 +112,7 @@ class _Conv(_Spatial):
             self.dilation,
             self.groups,
             layout=self.layout,
+            pad_mode=self.padding_mode,
             fit=self.fit,
             activation=self.activation,
         )
@@ -129,7 +132,8 @@ class _Conv(_Spatial):
         def backward(grad: Array) -> Array | None:
             if self.activation:
                 grad = _core.relu_backward(grad, y)
-            grads = type(self)._gradient(grad, x, weight.data, *windows, layout=self.layout, needs=needs)
+            modes = {"layout": self.layout, "pad_mode": self.padding_mode}
+            grads = type(self)._gradient(grad, x, weight.data, *windows, **modes, needs=needs)
             return accumulate(weight, bias, grads)
 
         return y, backward
@@ -154,6 +158,7 @@ class _Conv(_Spatial):
             "dilation": self.dilation,
             "groups": self.groups,
             "bias": self.bias is not None,
+            "padding_mode": self.padding_mode,
             "layout": self.layout,
             "fit": self.fit,
             "activation": self.activation,
@@ -167,6 +172,7 @@ class _Conv(_Spatial):
         text += "" if self.dilation == ones else f", dilation={self.dilation}"
         text += "" if self.groups == 1 else f", groups={self.groups}"
         text += "" if self.bias else ", bias=False"
+        text += "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode}"
         text += f", activation={self.activation!r}" if self.activation else ""
         return f"{type(self).__name__}({text}{self._extras()})"
 
@@ -199,6 +205,8 @@ class Conv2d(_Conv):
     groups : int
         Must divide both numbers of channels; ``groups=in_channels`` makes the convolution depthwise.
     bias : bool
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What is added around the image, see `convc.conv2d`.
     layout : {"NCHW", "NHWC"}
         Of the input and the output; the weight is (out_channels, in_channels / groups, height, width) in both.
     fit : {"floor", "exact"}

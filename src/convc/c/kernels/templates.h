@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../pad.h"
 #include "../pool.h"
 #include "../winograd.h"
 
@@ -56,6 +57,7 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "direct_weight_tmpl.c"
 #include "winograd_tmpl.c"
 #include "winograd_weight_tmpl.c"
+#include "pad_tmpl.c"
 #include "pool_tmpl.c"
 #include "eltwise_tmpl.c"
 #include "reduce_tmpl.c"
@@ -84,6 +86,8 @@ static const convc_kernels FN(table) = {
     .depthwise_data = FN(depthwise_data),
     .weight_rows = FN(weight_rows),
     .weight_channels = FN(weight_channels),
+    .pad_rows = FN(pad_rows),
+    .fold_planes = FN(fold_planes),
     .lanes = VL,
     .winograd_kc = WINOGRAD_KC,
     .winograd_lda = WINOGRAD_LDA,
