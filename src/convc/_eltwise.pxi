@@ -22,7 +22,7 @@ cdef object pointwise(int which, object a, str a_name, object b, str b_name, bin
             open_source(b, b_name, REAL, PyBUF_RECORDS_RO, &o[2])
             same_dtype(&o[2], b_name, &o[0], a_name)
             same_view_shape(&o[2], b_name, &o[0])
-        target = _empty_like(a, None, "K", False) if out is None else out
+        target = new_like(a, &o[0]) if out is None else out
         open_source(target, "out", REAL, PyBUF_RECORDS, &o[1])
         same_dtype(&o[1], "out", &o[0], a_name)
         same_view_shape(&o[1], "out", &o[0])

@@ -222,7 +222,7 @@ cdef object rows_result(object out, const operand *x, int64_t features, operand 
     """The array (..., features) for such an x, described as a matrix; None if its strides do not allow that."""
     shape = view_shape(x)[:-1] + (features,)
     if out is None:
-        out = _empty(shape, numpy_dtype(x.tensor.dtype))
+        out = new_array(shape, x.tensor.dtype)
     open_source(out, "out", REAL, PyBUF_RECORDS, o)
     same_dtype(o, "out", x, "x")
     if view_shape(o) != shape:

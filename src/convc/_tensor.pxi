@@ -20,6 +20,15 @@ cdef extern from "Python.h":
     void PyErr_Clear()
 
 
+cdef extern from "memory.h":
+    const size_t CONVC_LARGE
+    void *convc_take(size_t bytes, size_t *size) nogil
+    void convc_give_back(void *memory, size_t size) nogil
+
+cdef extern from "impl.h":
+    int64_t convc_times(int64_t a, int64_t b) nogil
+
+
 # An argument while a call runs: the buffer that keeps its memory, and the tensor that C sees.
 cdef struct operand:
     buffer_view view
@@ -33,6 +42,7 @@ cdef enum:
 # Beyond this a stride of an axis with one element is noise, and address arithmetic with it could overflow.
 cdef int64_t SANE_STRIDE = <int64_t>1 << 40
 
+cdef object _ndarray = numpy.ndarray
 cdef object _empty = numpy.empty
 cdef object _empty_like = numpy.empty_like
 cdef object _array = numpy.array
@@ -212,11 +222,65 @@ cdef tuple shape_tuple(const int64_t *shape, int ndim, bint channels_last):
     return (shape[0],) + tuple([shape[i] for i in range(2, ndim)]) + (shape[1],)
 
 
+@cython.final
+cdef class _Block:
+    """The memory of one large result, which goes to a later one when the array and its views are gone."""
+
+    cdef void *memory
+    cdef size_t size
+    cdef Py_ssize_t shape
+    cdef Py_ssize_t stride
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        self.stride = 1
+        view.buf = self.memory
+        view.obj = self
+        view.len = self.shape
+        view.readonly = 0
+        view.itemsize = 1
+        view.format = NULL
+        view.ndim = 1
+        view.shape = &self.shape
+        view.strides = &self.stride
+        view.suboffsets = NULL
+        view.internal = NULL
+
+    def __dealloc__(self):
+        convc_give_back(self.memory, self.size)
+
+
+cdef object new_array(tuple shape, convc_dtype dtype):
+    """An array of any content, C-contiguous."""
+    cdef int64_t bytes = 4 if dtype == CONVC_F32 else 8
+    cdef int64_t size
+    cdef _Block block
+    for size in shape:
+        bytes = convc_times(bytes, size)
+    if bytes < <int64_t> CONVC_LARGE:  # or so large, -1, that NumPy shall say it
+        return _empty(shape, numpy_dtype(dtype))
+    block = _Block.__new__(_Block)
+    block.memory = convc_take(bytes, &block.size)
+    if block.memory == NULL:
+        raise MemoryError(f"no memory for a result of shape {shape} and dtype {dtype_name(dtype)}")
+    block.shape = <Py_ssize_t> bytes
+    return _ndarray(shape, numpy_dtype(dtype), block)
+
+
+cdef object new_like(object source, const operand *o):
+    """An array of the shape and dtype of an argument, and of its order of axes in memory."""
+    cdef Py_ssize_t step = o.view.itemsize
+    for i in range(o.view.ndim - 1, -1, -1):
+        if o.view.strides[i] != step:
+            return _empty_like(source, None, "K", False)
+        step *= o.view.shape[i]
+    return new_array(view_shape(o), o.tensor.dtype)
+
+
 cdef object result(object out, const int64_t *shape, int ndim, bint channels_last, convc_dtype dtype, operand *o):
     """The array that the operator writes: the caller's `out`, or a new one."""
     if out is None:
         try:
-            out = _empty(shape_tuple(shape, ndim, channels_last), numpy_dtype(dtype))
+            out = new_array(shape_tuple(shape, ndim, channels_last), dtype)
         except ValueError:
             size = shape_tuple(shape, ndim, channels_last)
             raise ValueError(f"the result would be too large: shape {size}") from None
