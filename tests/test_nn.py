@@ -544,6 +544,7 @@ def test_any_chain_has_the_shape_that_is_predicted(network, batch):
     "name",
     [
         "loss",
+        "nn._blocks",
         "nn._dense",
         "nn._files",
         "nn._module",

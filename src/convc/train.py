@@ -261,19 +261,29 @@ def _epoch(
         batch = order[start : start + batch_size]
         target = y[batch]
         net.zero_grad()
-        logits, backward = net.forward_data(x[batch])
-        value, loss_backward = loss.forward(logits, target)
-        if not np.isfinite(value):
-            raise FloatingPointError(
-                f"the loss is {value} in epoch {epoch + 1}, step {start // batch_size + 1}: a smaller learning rate "
-                f"than {optimizer.lr:g} may help, or the inputs hold numbers that are not finite"
-            )
-        backward(loss_backward())
-        with _whole():
-            optimizer.step()
+        with contextlib.ExitStack() as undo:
+            # What the forward pass does to the buffers belongs to the step.
+            undo.callback(_restore, [(buffer.data, buffer.data.copy()) for _, buffer in net.named_buffers()])
+            logits, backward = net.forward_data(x[batch])
+            value, loss_backward = loss.forward(logits, target)
+            if not np.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss is {value} in epoch {epoch + 1}, step {start // batch_size + 1}: a smaller learning "
+                    f"rate than {optimizer.lr:g} may help, or the inputs hold numbers that are not finite"
+                )
+            backward(loss_backward())
+            with _whole():
+                optimizer.step()
+                undo.pop_all()
         tally.add(value, logits, target)
         bar.show(*tally.means())
     return tally.means()
+
+
+def _restore(copies: list[Data]) -> None:
+    with _whole():
+        for array, copy in copies:
+            np.copyto(array, copy)
 
 
 @contextlib.contextmanager

@@ -1,17 +1,20 @@
 """Layers: thin callers of the operators, with PyTorch's names, arguments and initial values.
 
-A layer keeps no state but its parameters. ``layer(x)`` is for use; ``y, backward = layer.forward(x)`` is for training,
-where ``grad_x = backward(grad_y)`` adds to the gradients of the parameters.
+A layer keeps no state but its parameters and buffers. ``layer(x)`` is for use; ``y, backward = layer.forward(x)`` is
+for training, where ``grad_x = backward(grad_y)`` adds to the gradients of the parameters.
 """
 
+from convc.nn._blocks import Concat, Residual
 from convc.nn._dense import Dropout, Flatten, Linear, ReLU
 from convc.nn._files import load_model
-from convc.nn._module import IncompatibleKeys, Module, Parameter
+from convc.nn._module import Buffer, IncompatibleKeys, Module, Parameter
 from convc.nn._sequential import Sequential
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d, MaxPool1d, MaxPool2d, MaxPool3d
 from convc.nn._summary import Summary
 
 __all__ = [
+    "Buffer",
+    "Concat",
     "Conv1d",
     "Conv2d",
     "Conv3d",
@@ -25,6 +28,7 @@ __all__ = [
     "Module",
     "Parameter",
     "ReLU",
+    "Residual",
     "Sequential",
     "Summary",
     "load_model",

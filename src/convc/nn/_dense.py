@@ -215,6 +215,9 @@ class Dropout(Module):
         factor = np.multiply(kept, 1 / (1 - self.p) if self.p < 1 else 0, dtype=x.dtype)
         return x * factor, lambda grad: grad * factor
 
+    def forward_inference(self, x: Array) -> tuple[Array, Backward]:
+        return x, lambda grad: grad
+
     def seed(self, seed: int | np.random.SeedSequence | None) -> None:
         self.rng = np.random.default_rng(seed)
 

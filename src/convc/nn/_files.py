@@ -1,4 +1,4 @@
-"""Networks in safetensors files: the parameters under their PyTorch names, the description of the layers beside them.
+"""Networks in safetensors files: their state under its PyTorch names, the description of the layers beside it.
 
 Nothing here runs code from a file: the format holds numbers and text, and the text can only name the layers below.
 """
@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from convc.nn import _dense, _sequential, _spatial
+from convc.nn import _blocks, _dense, _sequential, _spatial
 from convc.nn._module import Array, IncompatibleKeys, Module
 from convc.nn._weights import choice
 
@@ -33,7 +33,15 @@ _LAYERS: dict[str, type[Module]] = {
         _dense.Flatten,
         _dense.Dropout,
         _sequential.Sequential,
+        _blocks.Residual,
+        _blocks.Concat,
     )
+}
+# Layers that hold others: what describes them, and what the numbers in the names of those come after.
+_NESTED = {
+    "Sequential": ({"layers"}, ""),
+    "Residual": ({"layers", "shortcut"}, "body."),
+    "Concat": ({"layers", "axis"}, ""),
 }
 
 
@@ -130,7 +138,7 @@ def _describe(net: Module) -> dict[str, Any] | None:
     """The layers as JSON holds them, or None if there are others than convc's own."""
     if any(_LAYERS.get(type(module).__name__) is not type(module) for module in net.modules()):
         return None
-    return {"type": type(net).__name__, **net.config()}
+    return _sequential.described(net)
 
 
 def _build(description: Any, prefix: str, state: Mapping[str, Array]) -> Module:
@@ -139,16 +147,23 @@ def _build(description: Any, prefix: str, state: Mapping[str, Array]) -> Module:
         raise ValueError(f"{kind!r} is no layer")
     kind = description["type"]
     options = {key: _tuples(value) for key, value in description.items() if key != "type"}
-    if kind == "Sequential":
-        layers = options.get("layers")
-        if set(options) != {"layers"} or not isinstance(layers, tuple):
-            raise ValueError("a Sequential has layers and nothing else")
-        return _sequential.Sequential(*(_build(layer, f"{prefix}{i}.", state) for i, layer in enumerate(layers)))
+    if kind in _NESTED:
+        return _build_nested(kind, options, prefix, state)
     _check_weight(_LAYERS[kind], options, prefix, state)
     layer = _LAYERS[kind](**options)
     if layer.config() != options:
         raise ValueError(f"{prefix}{kind}: expected {sorted(layer.config())}, got {options}")
     return layer
+
+
+def _build_nested(kind: str, options: dict[str, Any], prefix: str, state: Mapping[str, Array]) -> Module:
+    wanted, inner = _NESTED[kind]
+    if set(options) != wanted or not isinstance(options["layers"], tuple):
+        raise ValueError(f"a {kind} has {' and '.join(sorted(wanted))} and nothing else")
+    layers = [_build(layer, f"{prefix}{inner}{i}.", state) for i, layer in enumerate(options.pop("layers"))]
+    if options.get("shortcut") is not None:
+        options["shortcut"] = _build(options["shortcut"], f"{prefix}shortcut.", state)
+    return _LAYERS[kind](*layers, **options)
 
 
 def _check_weight(kind: type[Module], options: dict[str, Any], prefix: str, state: Mapping[str, Array]) -> None:

@@ -1,4 +1,4 @@
-"""What every layer is made of: parameters, and modules that hold them."""
+"""What every layer is made of: parameters and buffers, and modules that hold them."""
 
 from __future__ import annotations
 
@@ -78,12 +78,53 @@ class Parameter:
         return f"Parameter({self.data!r})"
 
 
+class Buffer:
+    """
+    An array that belongs to a layer but is not trained, such as a running mean; it is saved with the parameters.
+
+    Parameters
+    ----------
+    data : ndarray of float32, float64 or int64
+        Kept as it is if it is C-contiguous and writeable, else copied.
+    optional : bool
+        Whether a state that is loaded may lack it; it then stays as it is.
+
+    Attributes
+    ----------
+    data : ndarray
+    optional : bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convc import nn
+    >>> nn.Buffer(np.zeros(2))
+    Buffer(array([0., 0.]))
+    """
+
+    __slots__ = ("data", "optional")
+
+    data: Array
+    optional: bool
+
+    def __init__(self, data: Array, *, optional: bool = False) -> None:
+        if not isinstance(data, np.ndarray) or data.dtype not in (np.float32, np.float64, np.int64):
+            got = data.dtype if isinstance(data, np.ndarray) else type(data).__name__
+            raise TypeError(f"data must be an array of float32, float64 or int64, got {got}")
+        self.data = np.require(data, requirements=("C", "W"))
+        self.optional = optional
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.data!r})"
+
+
 class Module:
     """
     A layer, or a network of layers.
 
-    A module of one's own sets its `Parameter` and `Module` objects as attributes and defines `forward`; names, saving,
-    gradients and the summary follow. Its state is its parameters: what `backward` needs is kept by `backward`.
+    A module of one's own sets its `Parameter`, `Buffer` and `Module` objects as attributes and defines `forward`;
+    names, saving, gradients and the summary follow. Its state is its parameters and buffers: what `backward` needs is
+    kept by `backward`. If it acts differently in use, or holds layers that do, it defines `forward_inference` too.
 
     Examples
     --------
@@ -118,9 +159,18 @@ class Module:
         """Like `forward`, where nobody asks for the gradient of `x`: `backward` may leave it out and return None."""
         return self.forward(x)
 
+    def forward_inference(self, x: Array) -> tuple[Array, Backward]:
+        """
+        What the module gives in use, ``layer(x)``, and the function that continues the gradient through just that.
+
+        Dropout is off, and normalisation has the running statistics and leaves them alone. It is what saliency maps
+        need, and training that must not change the statistics.
+        """
+        return self.forward(x)
+
     def __call__(self, x: Array) -> Array:
         """Output for use: dropout is off, and nothing is kept for a backward pass."""
-        return self.forward(x)[0]
+        return self.forward_inference(x)[0]
 
     # ---- what there is inside
 
@@ -138,11 +188,19 @@ class Module:
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Every parameter with its PyTorch name, such as ``"0.weight"``; a shared one under each of its names."""
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield prefix + name, value
+        return self._named((Parameter,), prefix)
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
+        """Every buffer with its PyTorch name, such as ``"1.running_mean"``."""
+        return self._named((Buffer,), prefix)
+
+    def _named(self, kinds: tuple[type, ...], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for kind in kinds:
+            for name, value in vars(self).items():
+                if isinstance(value, kind):
+                    yield prefix + name, value
         for name, child in self.named_children():
-            yield from child.named_parameters(f"{prefix}{name}.")
+            yield from child._named(kinds, f"{prefix}{name}.")
 
     def parameters(self) -> Iterator[Parameter]:
         """Every parameter, once."""
@@ -171,19 +229,20 @@ class Module:
     # ---- state
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters under their PyTorch names; later training does not change them."""
-        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+        """Copies of all parameters and buffers under their PyTorch names; later training does not change them."""
+        return {name: held.data.copy() for name, held in self._named((Parameter, Buffer))}
 
     def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
         """
-        Copy values into the parameters.
+        Copy values into the parameters and buffers.
 
         Parameters
         ----------
         state : mapping of str to array
-            Arrays or CPU tensors of any floating-point type; they are converted to the types of the parameters.
+            Arrays or CPU tensors, of any floating-point type for floating-point numbers and any type of integers for
+            integers; they are converted to the types of the network.
         strict : bool
-            Whether the names must be exactly those of the parameters.
+            Whether the names must be exactly those of the network, up to buffers that are optional.
 
         Returns
         -------
@@ -193,33 +252,34 @@ class Module:
         Raises
         ------
         ValueError
-            If names or shapes do not match; all of them are listed, and no parameter has changed.
+            If names or shapes do not match; all of them are listed, and nothing has changed.
         TypeError
-            If an entry does not hold floating-point numbers.
+            If an entry does not hold the kind of numbers that the network does.
         """
-        parameters = dict(self.named_parameters())
-        missing = [name for name in parameters if name not in state]
-        unexpected = [name for name in state if name not in parameters]
+        held = dict(self._named((Parameter, Buffer)))
+        missing = [name for name in held if name not in state and not getattr(held[name], "optional", False)]
+        unexpected = [name for name in state if name not in held]
         problems = [f"{name} is missing" for name in missing] + [f"{name} is unexpected" for name in unexpected]
         if not strict:
             problems.clear()
         values = {}
-        for name in parameters.keys() & state.keys():
+        for name in held.keys() & state.keys():
             values[name] = value = np.asarray(state[name])
-            if value.dtype.kind != "f":
-                raise TypeError(f"state_dict: {name} must hold floating-point numbers, got {value.dtype}")
-        for name, parameter in parameters.items():
-            if name in values and values[name].shape != parameter.data.shape:
-                problems.append(f"{name} has shape {values[name].shape}, the network needs {parameter.data.shape}")
+            if value.dtype.kind != held[name].data.dtype.kind:
+                wanted = "integers" if held[name].data.dtype.kind == "i" else "floating-point numbers"
+                raise TypeError(f"state_dict: {name} must hold {wanted}, got {value.dtype}")
+        for name in held:
+            if name in values and values[name].shape != held[name].data.shape:
+                problems.append(f"{name} has shape {values[name].shape}, the network needs {held[name].data.shape}")
         if problems:
             raise ValueError(f"state_dict does not fit the network: {'; '.join(problems)}")
         for name, value in values.items():
-            np.copyto(parameters[name].data, value, casting="same_kind")
+            np.copyto(held[name].data, value, casting="same_kind")
         return IncompatibleKeys(missing, unexpected)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """
-        Write the parameters to a safetensors file under their PyTorch names.
+        Write the parameters and buffers to a safetensors file under their PyTorch names.
 
         The file replaces an older one in a single step: at no moment is there half a file under this name. If the
         network consists of convc's own layers, their description goes into the metadata, from which `nn.load_model`
@@ -236,7 +296,7 @@ class Module:
 
     def load(self, path: str | os.PathLike[str], strict: bool = True) -> IncompatibleKeys:
         """
-        Read the parameters from a safetensors file, one of convc's or of PyTorch's.
+        Read the parameters and buffers from a safetensors file, one of convc's or of PyTorch's.
 
         Raises
         ------
@@ -299,3 +359,14 @@ class Module:
         from convc.nn._summary import summarize
 
         return summarize(self, input_shape)
+
+    # ---- text
+
+    def extra_repr(self) -> str:
+        """What `repr` shows of a module that holds others, beside these."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [self.extra_repr()] if self.extra_repr() else []
+        lines += [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        return f"{type(self).__name__}(" + "".join(f"\n  {line}" for line in lines) + ("\n)" if lines else ")")

@@ -14,7 +14,41 @@ from convc.shapes import ReceptiveField
 _FUSABLE = (Conv1d, Conv2d, Conv3d, Linear)
 
 
-class Sequential(Module):
+class LayerList(Module):
+    """Modules that are numbered, and counted by `len`."""
+
+    def __init__(self, *layers: Module) -> None:
+        given: tuple[object, ...] = layers
+        for i, layer in enumerate(given):
+            if not isinstance(layer, Module):
+                unpack = (
+                    f"; a list of layers is given as {type(self).__name__}(*layers)"
+                    if isinstance(layer, list | tuple)
+                    else ""
+                )
+                raise TypeError(f"layer {i} must be a Module, got {layer!r}{unpack}")
+        self.layers = list(layers)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        for i, layer in enumerate(self.layers):
+            yield str(i), layer
+
+    def config(self) -> dict[str, Any]:
+        return {"layers": [described(layer) for layer in self.layers]}
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self.layers)
+
+
+def described(layer: Module) -> dict[str, Any]:
+    """The kind of a layer and the arguments that make it again."""
+    return {"type": type(layer).__name__, **layer.config()}
+
+
+class Sequential(LayerList):
     """
     Layers one after another.
 
@@ -31,46 +65,35 @@ class Sequential(Module):
     ['0.weight', '0.bias', '4.weight', '4.bias']
     """
 
-    def __init__(self, *layers: Module) -> None:
-        given: tuple[object, ...] = layers
-        for i, layer in enumerate(given):
-            if not isinstance(layer, Module):
-                unpack = "; a list of layers is given as Sequential(*layers)" if isinstance(layer, list | tuple) else ""
-                raise TypeError(f"layer {i} must be a Module, got {layer!r}{unpack}")
-        self.layers = list(layers)
-
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        for i, layer in enumerate(self.layers):
-            yield str(i), layer
-
     def __call__(self, x: Array) -> Array:
         for layer in self._stages():
             x = layer(x)
         return x
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
-        return self._forward(x, False)
+        return self._forward(x, "forward")
+
+    def forward_inference(self, x: Array) -> tuple[Array, Backward]:
+        return self._forward(x, "forward_inference")
 
     def forward_data(self, x: Array) -> tuple[Array, Backward]:
-        return self._forward(x, True)
+        return self._forward(x, "forward_data")
 
-    def _forward(self, x: Array, is_data: bool) -> tuple[Array, Backward]:
+    def _forward(self, x: Array, kind: str) -> tuple[Array, Backward]:
         backwards: list[Backward] = []
         for layer in self._stages():
-            if not is_data:
-                x, backward = layer.forward(x)
+            x, backward = getattr(layer, kind)(x)
+            if kind != "forward_data":
                 backwards.append(backward)
-                continue
-            # No gradient is needed until the first layer that learns.
-            x, backward = layer.forward_data(x)
-            if next(layer.parameters(), None) is not None:
+            elif next(layer.parameters(), None) is not None:
+                # No gradient is needed until this layer, the first that learns.
                 backwards.append(backward)
-                is_data = False
+                kind = "forward"
 
         def run_backward(grad: Array) -> Array | None:
             for backward in reversed(backwards):
                 grad = backward(grad)
-            return None if is_data else grad
+            return None if kind == "forward_data" else grad
 
         return x, run_backward
 
@@ -103,22 +126,9 @@ class Sequential(Module):
             field = layer.receptive_field(field)
         return field
 
-    def config(self) -> dict[str, Any]:
-        return {"layers": [{"type": type(layer).__name__, **layer.config()} for layer in self.layers]}
-
     @overload
     def __getitem__(self, index: int) -> Any: ...
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Any:
         return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.layers)
-
-    def __repr__(self) -> str:
-        lines = [f"({name}): {layer!r}".replace("\n", "\n  ") for name, layer in self.named_children()]
-        return "Sequential(" + "".join(f"\n  {line}" for line in lines) + ("\n)" if lines else ")")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from convc import shapes
+from convc.nn._blocks import Parallel
 from convc.nn._module import Module
 from convc.nn._sequential import Sequential
 from convc.shapes import ReceptiveField
@@ -13,7 +14,11 @@ from convc.shapes import ReceptiveField
 
 @dataclass(frozen=True)
 class Row:
-    """One layer; shapes are without the batch axis. A `receptive_field` of None is the whole input."""
+    """
+    One layer; shapes are without the batch axis. A `receptive_field` of None is the whole input.
+
+    A block of parallel paths has a row after those of its layers, for the place where the paths join.
+    """
 
     name: str
     layer: Module
@@ -32,7 +37,7 @@ class Summary:
     ----------
     input_shape : tuple of int
     rows : tuple of Row
-        The layers in the order in which the input passes them.
+        The layers in the order in which the input passes them, parallel paths one after another.
     parameters : int
         Numbers that training changes; those that layers share count once.
     macs : int
@@ -67,27 +72,31 @@ def summarize(net: Module, input_shape: Sequence[int]) -> Summary:
     """See `Module.summary`."""
     if not isinstance(input_shape, Sequence):
         raise TypeError(f"input_shape must be a tuple of integers without the batch axis, got {input_shape!r}")
-    shape = start = shapes.axes(input_shape, len(input_shape), "input_shape")
+    shape = shapes.axes(input_shape, len(input_shape), "input_shape")
     ones = (1,) * (len(shape) - 1)
     field: ReceptiveField | None = ReceptiveField(ones, ones)
-    rows = []
-    for name, layer in _leaves(net, ""):
-        try:
-            output = layer.output_shape(shape)
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"layer {name or type(layer).__name__}: {error}") from None
-        field = layer.receptive_field(field)
-        rows.append(Row(name, layer, output, _count(layer), field, layer.macs(shape)))
-        shape = output
-    return Summary(start, tuple(rows), _count(net), sum(row.macs for row in rows))
+    rows = _rows(net, "", shape, field)
+    return Summary(shape, tuple(rows), _count(net), sum(row.macs for row in rows))
 
 
-def _leaves(module: Module, name: str) -> Iterator[tuple[str, Module]]:
+def _rows(module: Module, name: str, shape: tuple[int, ...], field: ReceptiveField | None) -> list[Row]:
+    rows: list[Row] = []
+    prefix = f"{name}." if name else ""
     if isinstance(module, Sequential):
         for child_name, child in module.named_children():
-            yield from _leaves(child, f"{name}.{child_name}" if name else child_name)
-    else:
-        yield name, module
+            rows += _rows(child, prefix + child_name, shape, field)
+            if rows:
+                shape, field = rows[-1].output_shape, rows[-1].receptive_field
+        return rows
+    if isinstance(module, Parallel):
+        for path_name, path in module.paths():
+            rows += _rows(path, prefix + path_name, shape, field)
+    try:
+        output = module.output_shape(shape)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"layer {name or type(module).__name__}: {error}") from None
+    counts = (0, 0) if isinstance(module, Parallel) else (_count(module), module.macs(shape))
+    return [*rows, Row(name, module, output, counts[0], module.receptive_field(field), counts[1])]
 
 
 def _count(module: Module) -> int:
