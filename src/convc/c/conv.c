@@ -154,8 +154,15 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     if (convc_winograd_fits(c))
         if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, kernels, what))) return WINOGRAD;
     /* Up to 16 channels direct sums are faster where taps share what they read and rows of pixels fill the vectors. */
-    int full = 5 * across >= 4 * lanes * ceil_div(across, lanes) && c->w.size[1] * c->w.size[2] > 1;
-    if (may_be_direct && full && what != OF_WEIGHTS && direct_fits(c, kernels, what, 16)) return DIRECT_ROWS;
+    int64_t taps = c->w.size[1] * c->w.size[2], idle = lanes * ceil_div(across, lanes) - across;
+    if (may_be_direct && taps > 1 && 4 * idle <= across && what != OF_WEIGHTS && direct_fits(c, kernels, what, 16))
+        return DIRECT_ROWS;
+    /* So they are up to 32 for images of few channels, whose columns GEMM packs for few multiplications: with 16 lanes, hardly any of
+     * them idle, and taps enough to pay for the copy of the image. */
+    int first = c->w.c <= 4 && lanes >= 16 && 15 * idle <= across && (c->step[2] == 2 || taps * c->w.c >= 25);
+    if (may_be_direct && first && what != OF_WEIGHTS && c->x.stride[2] == 1 && c->y.stride[2] == 1 &&
+        direct_fits(c, kernels, what, 32))
+        return DIRECT_ROWS;
 
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill them. */
     if (k < lanes) return GEMM_PIXELS;
