@@ -140,7 +140,7 @@ def test_names_are_those_of_a_pytorch_module(torch):
 def test_receptive_fields():
     field = ReceptiveField((3, 3), (2, 2))
     block = nn.Concat(nn.Conv2d(1, 1, (1, 5)), nn.Conv2d(1, 1, 3), nn.Sequential())
-    assert block.receptive_field(field) == ReceptiveField((7, 11), (2, 2))
+    assert block.receptive_field(field) == ReceptiveField((7, 11), (2, 2), (2, 4))
     assert nn.Residual(nn.Conv2d(1, 1, 3, padding=1)).receptive_field(field).size == (7, 7)
     assert nn.Concat(nn.Linear(3, 3), nn.Sequential()).receptive_field(field) is None
 

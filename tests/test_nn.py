@@ -418,85 +418,6 @@ def test_a_module_without_forward_says_so():
 # ---- sizes
 
 
-def lenet(lib, **dtype):
-    return lib.Sequential(
-        lib.Conv2d(1, 6, 5, padding=2, **dtype),
-        lib.ReLU(),
-        lib.MaxPool2d(2),
-        lib.Conv2d(6, 16, 5, **dtype),
-        lib.ReLU(),
-        lib.MaxPool2d(2),
-        lib.Flatten(),
-        lib.Linear(400, 120, **dtype),
-        lib.ReLU(),
-        lib.Linear(120, 84, **dtype),
-        lib.ReLU(),
-        lib.Linear(84, 10, **dtype),
-    )
-
-
-def test_summary_of_lenet():
-    summary = lenet(nn).summary((1, 28, 28))
-    by_name = {row.name: row for row in summary.rows}
-    assert [by_name[name].parameters for name in ("0", "3", "7", "9", "11")] == [
-        5 * 5 * 1 * 6 + 6,
-        5 * 5 * 6 * 16 + 16,
-        400 * 120 + 120,
-        120 * 84 + 84,
-        84 * 10 + 10,
-    ]
-    assert summary.parameters == 61706
-    assert [by_name[name].output_shape for name in ("0", "2", "5", "6", "11")] == [
-        (6, 28, 28),
-        (6, 14, 14),
-        (16, 5, 5),
-        (400,),
-        (10,),
-    ]
-    assert by_name["0"].macs == 28 * 28 * 6 * 25
-    assert summary.macs == 28 * 28 * 6 * 25 + 10 * 10 * 16 * 6 * 25 + 400 * 120 + 120 * 84 + 840
-    assert by_name["5"].receptive_field.size == (16, 16)
-    assert by_name["5"].receptive_field.jump == (4, 4)
-    assert by_name["7"].receptive_field is None
-    table = str(summary)
-    assert repr(summary) == table
-    for piece in ("61,706", "16 x 5 x 5", "MaxPool2d 2x2", "receptive field", "416,520", "14 x 14"):
-        assert piece in table
-    assert max(map(len, table.splitlines())) <= 100
-
-
-def test_parameter_count_is_pytorchs():
-    torch = pytest.importorskip("torch")
-    expected = sum(parameter.numel() for parameter in lenet(torch.nn).parameters())
-    assert lenet(nn).summary((1, 28, 28)).parameters == expected
-
-
-def test_summary_of_nested_and_own_modules():
-    inner = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1, dtype=F64), nn.ReLU())
-    net = nn.Sequential(Residual(inner), nn.Sequential(nn.MaxPool2d(2), nn.Flatten()))
-    summary = net.summary((2, 4, 4))
-    assert [row.name for row in summary.rows] == ["0", "1.0", "1.1"]
-    assert summary.rows[0].parameters == 3 * 3 * 2 * 2 + 2 + 1
-    assert summary.rows[0].output_shape == (2, 4, 4)
-    assert summary.rows[-1].output_shape == (8,)
-
-
-@pytest.mark.parametrize(
-    ("shape", "error", "match"),
-    [
-        ((3, 28, 28), ValueError, "layer 0.*1 channels, got"),
-        ((28, 28), ValueError, "layer 0.*3 axes"),
-        ((1, 4, 4), ValueError, "layer 3.*kernel_size"),
-        ((1, 32, 32), ValueError, "layer 7.*400 features"),
-        ((1, 28, 0), ValueError, "input_shape"),
-        (28, TypeError, "input_shape"),
-    ],
-)
-def test_summary_names_the_layer_that_does_not_fit(shape, error, match):
-    with pytest.raises(error, match=match):
-        lenet(nn).summary(shape)
-
-
 @st.composite
 def networks(draw):
     """A chain of layers for images of a drawn size, in either layout, that may or may not fit."""
@@ -550,6 +471,7 @@ def test_any_chain_has_the_shape_that_is_predicted(network, batch):
         "nn._module",
         "nn._sequential",
         "nn._spatial",
+        "nn._summary",
         "optim",
         "shapes",
         "train",

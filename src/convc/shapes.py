@@ -1,7 +1,7 @@
 """Sizes in Python integers: outputs, parameters, multiply-adds and receptive fields, without touching any data.
 
 The only place in the Python layers where they are computed; the operators compute theirs in C, and the tests hold the
-two against each other.
+two against each other. `effective_receptive_field` alone runs a network: it measures what the sizes only bound.
 """
 
 from __future__ import annotations
@@ -10,16 +10,28 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import numpy as np
+
+from convc._effective import EffectiveReceptiveField, measure
+
+if TYPE_CHECKING:
+    from convc.nn import Module, Sequential
 
 __all__ = [
+    "EffectiveReceptiveField",
     "ReceptiveField",
     "conv_macs",
     "conv_parameters",
+    "dropped",
+    "effective_receptive_field",
     "linear_macs",
     "linear_parameters",
+    "locally_connected_parameters",
     "output_shape",
     "receptive_field",
+    "same_padding",
 ]
 
 Axes = SupportsIndex | Sequence[SupportsIndex]
@@ -55,14 +67,93 @@ def padding_axes(padding: Padding, kernel: Sequence[int], dilation: Sequence[int
         if padding == "valid":
             return ((0, 0),) * len(kernel)
         if padding == "same":
-            totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-            return tuple((total // 2, total - total // 2) for total in totals)
+            return tuple(_halves(d * (k - 1)) for k, d in zip(kernel, dilation, strict=True))
         raise ValueError(f"padding must be integers, 'valid' or 'same', got {padding!r}")
     if not _is_sequence(padding):
         return ((integer(padding, "padding", 0),) * 2,) * len(kernel)
     if len(padding) != len(kernel):  # type: ignore[arg-type]
         raise ValueError(f"padding must be an integer or one entry for each of {len(kernel)} axes, got {padding!r}")
     return tuple(axes(item, 2, "padding", 0) for item in padding)  # type: ignore[union-attr, misc]
+
+
+def _halves(total: int) -> tuple[int, int]:
+    """An odd position goes behind the input, as in PyTorch and TensorFlow."""
+    return total // 2, total - total // 2
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What a window does along one axis."""
+
+    axis: int
+    size: int
+    kernel: int
+    stride: int
+    padding: tuple[int, int]
+    dilation: int
+
+    @property
+    def span(self) -> int:
+        return self.dilation * (self.kernel - 1) + 1
+
+    @property
+    def padded(self) -> int:
+        return self.size + sum(self.padding)
+
+    def length(self, fit: str, pool: bool) -> int:
+        """How many positions the window takes."""
+        way = self.padded - self.span
+        if way < 0:
+            raise ValueError(
+                f"kernel_size {self.kernel} with dilation {self.dilation} spans {self.span}, but the input of "
+                f"{self.size} with padding {self.padding[0]} and {self.padding[1]} has only {self.padded}"
+            )
+        if pool and max(self.padding) > self.span // 2:
+            raise ValueError(
+                f"padding must be at most half of the window's {self.span}, "
+                f"got {self.padding} in spatial dimension {self.axis}"
+            )
+        steps, rest = divmod(way, self.stride)
+        if fit == "floor":
+            return steps + 1
+        if fit == "exact":
+            if rest:
+                raise ValueError(self._does_not_fit(rest, pool))
+            return steps + 1
+        if fit == "ceil":
+            # The added window must begin before the padding that follows the input.
+            return steps + 1 + (rest > 0 and (steps + 1) * self.stride < self.size + self.padding[0])
+        raise ValueError(f"fit must be 'floor', 'exact' or 'ceil', got {fit!r}")
+
+    def _does_not_fit(self, rest: int, pool: bool) -> str:
+        """Names the sizes and the paddings nearby at which the stride fits, in the words of the operators."""
+        padding, limit = sum(self.padding), 2 * (self.span // 2) if pool else _INT64_MAX
+        paddings = [str(total) for total in (padding - rest, padding - rest + self.stride) if 0 <= total <= limit]
+        sizes = " or ".join(str(size) for size in (self.size - rest, self.size - rest + self.stride) if size > 0)
+        also = f", or a total padding of {' or '.join(paddings)}," if paddings else ""
+        return (
+            f"stride {self.stride} does not fit spatial dimension {self.axis}: "
+            f"({self.size} + {padding} - {self.span}) / {self.stride} + 1 is not whole; "
+            f"an input of {sizes}{also} would fit"
+        )
+
+
+def _sweeps(
+    input_shape: Sequence[int], kernel_size: Axes, stride: Axes, padding: Padding, dilation: Axes
+) -> list[_Sweep]:
+    if not _is_sequence(input_shape):
+        raise TypeError(f"input_shape must be a sequence of integers, got {input_shape!r}")
+    sizes = axes(input_shape, len(input_shape), "input_shape")
+    kernel, strides, dilations = _window(kernel_size, stride, dilation, len(sizes))
+    pads = padding_axes(padding, kernel, dilations)
+    return [_Sweep(i, *axis) for i, axis in enumerate(zip(sizes, kernel, strides, pads, dilations, strict=True))]
+
+
+def _window(kernel_size: Axes, stride: Axes, dilation: Axes, ndim: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(
+        axes(value, ndim, name)
+        for value, name in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
+    )
 
 
 def output_shape(
@@ -73,9 +164,12 @@ def output_shape(
     dilation: Axes = 1,
     *,
     fit: str = "floor",
+    pool: bool = False,
 ) -> tuple[int, ...]:
     """
-    Spatial output size of a convolution or a pool: ``(size + padding - dilation * (kernel - 1) - 1) / stride + 1``.
+    Spatial output size of a convolution or a pool: ``(W - F + 2 P) / S + 1``, the textbook's rule.
+
+    With dilation, F is what the window spans, ``dilation * (kernel - 1) + 1``; 2 P is the padding before and after.
 
     Parameters
     ----------
@@ -86,6 +180,8 @@ def output_shape(
     fit : {"floor", "exact", "ceil"}
         What happens when the stride does not divide the way left: drop the rest, raise, or add a partial window that
         still begins inside the input or the padding before it, as PyTorch does.
+    pool : bool
+        Whether the window is a pool's, which must not have more than half of itself in the padding on either side.
 
     Returns
     -------
@@ -94,49 +190,99 @@ def output_shape(
     Raises
     ------
     ValueError
-        If an argument is out of range, the window is larger than the padded input, or ``fit="exact"`` finds a rest.
+        If an argument is out of range, the window is larger than the padded input, or ``fit="exact"`` finds a rest;
+        that error names the sizes and paddings nearby that fit.
 
     Examples
     --------
     >>> from convc import shapes
-    >>> shapes.output_shape((227, 227), 11, stride=4)
+    >>> shapes.output_shape((227, 227), 11, stride=4, fit="exact")
     (55, 55)
     >>> shapes.output_shape((28, 28), 5, padding="same")
     (28, 28)
+    >>> shapes.output_shape((10,), 3, stride=2, fit="exact")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    ValueError: stride 2 does not fit ...; an input of 9 or 11, or a total padding of 1, would fit
     """
-    if not _is_sequence(input_shape):
-        raise TypeError(f"input_shape must be a sequence of integers, got {input_shape!r}")
-    sizes = axes(input_shape, len(input_shape), "input_shape")
-    kernel, strides, dilations = (
-        axes(value, len(sizes), name)
-        for value, name in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
+    return tuple(sweep.length(fit, pool) for sweep in _sweeps(input_shape, kernel_size, stride, padding, dilation))
+
+
+def dropped(
+    input_shape: Sequence[int],
+    kernel_size: Axes,
+    stride: Axes = 1,
+    padding: Padding = 0,
+    dilation: Axes = 1,
+    *,
+    fit: str = "floor",
+    pool: bool = False,
+) -> tuple[int, ...]:
+    """
+    How many positions at the end of each axis of the padded input no window reaches, for the stride does not fit.
+
+    Where there is padding behind the input, it is the first to be dropped. The arguments are those of `output_shape`.
+
+    Examples
+    --------
+    A stride of 4 fits AlexNet's 227 x 227 pixels, but not 224 x 224:
+
+    >>> from convc import shapes
+    >>> shapes.dropped((227, 227), 11, stride=4), shapes.dropped((224, 224), 11, stride=4)
+    ((0, 0), (1, 1))
+    """
+    return tuple(
+        max(0, sweep.padded - sweep.span - (sweep.length(fit, pool) - 1) * sweep.stride)
+        for sweep in _sweeps(input_shape, kernel_size, stride, padding, dilation)
     )
-    pads = padding_axes(padding, kernel, dilations)
-    return tuple(_output_size(*axis, fit) for axis in zip(sizes, kernel, strides, pads, dilations, strict=True))
 
 
-def _output_size(size: int, kernel: int, stride: int, padding: tuple[int, int], dilation: int, fit: str) -> int:
-    span = dilation * (kernel - 1) + 1
-    way = size + sum(padding) - span
-    if way < 0:
-        raise ValueError(
-            f"kernel_size {kernel} with dilation {dilation} spans {span}, but the input of {size} "
-            f"with padding {padding[0]} and {padding[1]} has only {size + sum(padding)}"
-        )
-    steps, rest = divmod(way, stride)
-    if fit == "floor":
-        return steps + 1
-    if fit == "exact":
-        if rest:
-            raise ValueError(
-                f"fit='exact': stride {stride} leaves {rest} of the padded input of {size + sum(padding)} over; "
-                f"padding that is {rest} smaller or {stride - rest} larger in total would fit"
-            )
-        return steps + 1
-    if fit == "ceil":
-        # The added window must begin before the padding that follows the input.
-        return steps + 1 + (rest > 0 and (steps + 1) * stride < size + padding[0])
-    raise ValueError(f"fit must be 'floor', 'exact' or 'ceil', got {fit!r}")
+def same_padding(
+    kernel_size: Axes,
+    stride: Axes = 1,
+    dilation: Axes = 1,
+    input_shape: Sequence[int] | None = None,
+    *,
+    ndim: int = 2,
+) -> tuple[tuple[int, int], ...]:
+    """
+    Zero padding that makes the output as large as the input, or a stride's fraction of it, rounded up.
+
+    With F for what the window spans, ``dilation * (kernel - 1) + 1``, the padding is F - 1 in total: an odd F and a
+    stride of 1 give the textbook's P = (F - 1) / 2 on either side. An odd total has its larger half behind the input.
+    The output is then ceil(W / S) for any input W and stride S, where ``fit="floor"`` may drop a rest. If
+    `input_shape` is given, the padding is the least that does it, max(0, (ceil(W / S) - 1) S + F - W), so that the
+    stride fits exactly unless it steps over whole windows; that is TensorFlow's ``"SAME"``.
+
+    Parameters
+    ----------
+    kernel_size, stride, dilation : int or one int for each axis
+    input_shape : sequence of int, optional
+        Spatial extents only.
+    ndim : int
+        Number of spatial axes, where nothing else says it.
+
+    Returns
+    -------
+    tuple of (before, after)
+        One pair for each axis, as `padding` of a convolution takes them.
+
+    Examples
+    --------
+    >>> from convc import shapes
+    >>> shapes.same_padding(5)
+    ((2, 2), (2, 2))
+    >>> shapes.same_padding(3, stride=2, input_shape=(224,))
+    ((0, 1),)
+    >>> shapes.output_shape((224,), 3, stride=2, padding=((0, 1),), fit="exact")
+    (112,)
+    """
+    if input_shape is not None:
+        sweeps = _sweeps(input_shape, kernel_size, stride, 0, dilation)
+        return tuple(_halves(max(0, (-(-s.size // s.stride) - 1) * s.stride + s.span - s.size)) for s in sweeps)
+    ndim = next((len(value) for value in (kernel_size, stride, dilation) if _is_sequence(value)), ndim)  # type: ignore[arg-type]
+    kernel, _, dilations = _window(kernel_size, stride, dilation, integer(ndim, "ndim", 1))
+    return padding_axes("same", kernel, dilations)
 
 
 def conv_parameters(
@@ -165,6 +311,27 @@ def conv_macs(
     return conv_parameters(in_channels, out_channels, kernel_size, groups, bias=False) * math.prod(output_size)
 
 
+def locally_connected_parameters(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: Sequence[int],
+    output_size: Sequence[int],
+    groups: int = 1,
+    bias: bool = True,
+) -> int:
+    """
+    Number of weights and biases of a convolution that does not share them: its own filters at each output position.
+
+    A convolution bets that a feature worth computing at one place is worth computing at all others, and saves the
+    product of `output_size`. AlexNet's first layer, with sharing and without:
+
+    >>> from convc import shapes
+    >>> shapes.conv_parameters(3, 96, (11, 11)), shapes.locally_connected_parameters(3, 96, (11, 11), (55, 55))
+    (34944, 105705600)
+    """
+    return conv_parameters(in_channels, out_channels, kernel_size, groups, bias) * math.prod(output_size)
+
+
 def linear_parameters(in_features: int, out_features: int, bias: bool = True) -> int:
     """
     Number of weights and biases of a fully connected layer.
@@ -190,29 +357,77 @@ def linear_macs(in_features: int, out_features: int, rows: int = 1) -> int:
 @dataclass(frozen=True)
 class ReceptiveField:
     """
-    What one output position sees: `size` input positions along each axis; its neighbour sees the same, `jump` further.
+    What the output positions of a layer see of the network's input.
 
-    Padding does not count: at the border a part of the field lies outside the input.
+    Attributes
+    ----------
+    size : tuple of int
+        How many input positions along each axis one output position sees. The part of them that padding puts outside
+        the input counts.
+    jump : tuple of int
+        How much further on in the input its neighbour looks.
+    start : tuple of float
+        The input position at the middle of what the first output sees; the first input position is 0, and with an
+        even size the middle lies between two. Padding moves it towards the border, and may move it beyond.
 
     Examples
     --------
     >>> from convc.shapes import ReceptiveField
-    >>> ReceptiveField((1, 1), (1, 1)).after(3).after(2, stride=2).after(3)
-    ReceptiveField(size=(8, 8), jump=(2, 2))
+    >>> field = ReceptiveField((1, 1), (1, 1)).after(3, padding=1).after(2, stride=2).after(3)
+    >>> field
+    ReceptiveField(size=(8, 8), jump=(2, 2), start=(2.5, 2.5))
+    >>> field.window((10, 0))
+    ((19, 27), (-1, 7))
     """
 
     size: tuple[int, ...]
     jump: tuple[int, ...]
+    start: tuple[float, ...] = ()
 
-    def after(self, kernel_size: Axes, stride: Axes = 1, dilation: Axes = 1) -> ReceptiveField:
-        """The receptive field one convolution or pool further on."""
-        ndim = len(self.size)
-        kernel, strides, dilations = (
-            axes(value, ndim, name)
-            for value, name in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
+    def __post_init__(self) -> None:
+        if not self.start:
+            object.__setattr__(self, "start", (0.0,) * len(self.size))
+
+    def after(self, kernel_size: Axes, stride: Axes = 1, dilation: Axes = 1, padding: Padding = 0) -> ReceptiveField:
+        """
+        The receptive field one convolution or pool further on.
+
+        A window of span F, padded by P in front, makes the size grow by (F - 1) jumps and moves the first centre by
+        (F - 1) / 2 - P of them; the jump is multiplied by the stride.
+        """
+        kernel, strides, dilations = _window(kernel_size, stride, dilation, len(self.size))
+        grown = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
+        pads = padding_axes(padding, kernel, dilations)
+        return ReceptiveField(
+            tuple(s + g * j for s, g, j in zip(self.size, grown, self.jump, strict=True)),
+            tuple(map(operator.mul, self.jump, strides)),
+            tuple(
+                c + (g / 2 - before) * j
+                for c, g, (before, _), j in zip(self.start, grown, pads, self.jump, strict=True)
+            ),
         )
-        size = (s + d * (k - 1) * j for s, k, d, j in zip(self.size, kernel, dilations, self.jump, strict=True))
-        return ReceptiveField(tuple(size), tuple(map(operator.mul, self.jump, strides)))
+
+    def union(self, other: ReceptiveField) -> ReceptiveField:
+        """What an output position sees that joins those of two paths: all from the first to the last of either."""
+        ends = [(min(a, c), max(b, d)) for (a, b), (c, d) in zip(self._ends(), other._ends(), strict=True)]
+        return ReceptiveField(
+            tuple(round(last - first) + 1 for first, last in ends),
+            tuple(map(max, self.jump, other.jump)),
+            tuple((first + last) / 2 for first, last in ends),
+        )
+
+    def window(self, position: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """
+        First input position that this output position sees, and the one past the last, along each axis.
+
+        Both may lie outside the input, where the layers before see their padding.
+        """
+        firsts = (round(first + p * j) for (first, _), p, j in zip(self._ends(), position, self.jump, strict=True))
+        return tuple((first, first + size) for first, size in zip(firsts, self.size, strict=True))
+
+    def _ends(self) -> list[tuple[float, float]]:
+        """The first and the last input position that the first output sees."""
+        return [(c - (s - 1) / 2, c + (s - 1) / 2) for c, s in zip(self.start, self.size, strict=True)]
 
 
 def receptive_field(windows: Iterable[Sequence[Any]], ndim: int = 2) -> ReceptiveField:
@@ -221,7 +436,7 @@ def receptive_field(windows: Iterable[Sequence[Any]], ndim: int = 2) -> Receptiv
 
     Parameters
     ----------
-    windows : iterable of (kernel_size,), (kernel_size, stride) or (kernel_size, stride, dilation)
+    windows : iterable of (kernel_size, stride, dilation, padding), of which all but the first may be left out
         In the order in which the input passes them; each entry an int or one for each axis.
     ndim : int
         Number of spatial axes.
@@ -236,13 +451,89 @@ def receptive_field(windows: Iterable[Sequence[Any]], ndim: int = 2) -> Receptiv
 
     >>> from convc import shapes
     >>> shapes.receptive_field([(3,), (3,), (3,)])
-    ReceptiveField(size=(7, 7), jump=(1, 1))
+    ReceptiveField(size=(7, 7), jump=(1, 1), start=(3.0, 3.0))
     """
-    ones = (1,) * integer(ndim, "ndim", 1)
-    field = ReceptiveField(ones, ones)
+    field = ReceptiveField(*[(1,) * integer(ndim, "ndim", 1)] * 2)
     for window in windows:
         field = field.after(*window)
     return field
+
+
+def effective_receptive_field(
+    net: Module,
+    input_shape: Sequence[int],
+    layer: int | None = None,
+    *,
+    samples: int = 32,
+    rng: np.random.Generator | int | None = None,
+) -> EffectiveReceptiveField:
+    """
+    How much each input position moves the centre of the output: measured, where `receptive_field` only bounds it.
+
+    A unit gradient at the output's central position, of random sign in each channel, is sent back through the network
+    for random inputs from the normal distribution; the root mean square of what arrives is the result. Many more paths
+    lead from the output to the middle of the field than to its border, so that the result looks like a Gaussian,
+    whose width grows like the square root of the depth while the theoretical size grows with the depth itself: an
+    output position takes notice of a small part of what it sees.
+
+    Parameters
+    ----------
+    net : Module
+        Its parameters and their gradients stay as they are.
+    input_shape : sequence of int
+        Shape of one input, without the batch axis.
+    layer : int, optional
+        The layer of a `Sequential` whose output is looked at; the last if not given.
+    samples : int
+        Number of random inputs.
+    rng : numpy.random.Generator or int, optional
+        Draws the inputs and the signs.
+
+    Returns
+    -------
+    EffectiveReceptiveField
+        `weights` over the input plane, the largest being 1; `theoretical` and `window`, what the sizes say; `size`, to
+        be compared with the theoretical one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range or of a wrong type, or the network does not fit the input.
+
+    References
+    ----------
+    W. Luo, Y. Li, R. Urtasun and R. Zemel, "Understanding the Effective Receptive Field in Deep Convolutional Neural
+    Networks", NIPS 2016.
+
+    Examples
+    --------
+    >>> from convc import nn, shapes
+    >>> net = nn.Sequential(*[nn.Conv2d(1, 1, 3, padding=1, rng=i) for i in range(8)])
+    >>> field = shapes.effective_receptive_field(net, (1, 31, 31), samples=1, rng=0)
+    >>> field.weights.shape, field.theoretical.size, field.window
+    ((31, 31), (17, 17), ((7, 24), (7, 24)))
+    >>> field.size < 17
+    True
+    """
+    if not _is_sequence(input_shape) or len(input_shape) < 2:
+        raise TypeError(f"input_shape must have a channel axis and spatial axes, got {input_shape!r}")
+    shape = axes(input_shape, len(input_shape), "input_shape")
+    if layer is not None:
+        net = _until(net, layer)
+    ones = (1,) * (len(shape) - 1)
+    rng = np.random.default_rng(rng)
+    return measure(net, ReceptiveField(ones, ones), shape, integer(samples, "samples", 1), rng)
+
+
+def _until(net: Any, layer: int) -> Sequential:
+    try:
+        last = range(len(net))[operator.index(layer)]
+    except TypeError:
+        raise TypeError(f"layer must be the number of a layer of a Sequential, got {layer!r}") from None
+    except IndexError:
+        raise ValueError(f"layer must be from 0 to {len(net) - 1}, got {layer}") from None
+    until: Sequential = net[: last + 1]
+    return until
 
 
 def _is_sequence(value: Any) -> bool:

@@ -168,23 +168,33 @@ convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *befor
     return CONVC_OK;
 }
 
-/* What a window does along one dimension. */
+/* What a window does along one dimension. A pool's must not have more than half of itself in the padding on either side. */
 typedef struct sweep {
     int64_t extent, kernel, stride, dilation, before, after;
     convc_fit fit;
+    int is_pool;
 } sweep;
 
-/* Names the paddings and the extents nearby at which the stride fits. */
-static convc_status does_not_fit(const sweep *s, int dim, int64_t rest) {
-    int64_t more = s->stride - rest, larger = plus(s->extent, more), padding = plus(s->before + s->after, more);
-    char smaller[32] = "", others[160] = "";
-    if (s->extent > rest) snprintf(smaller, sizeof smaller, "%lld or ", (ll)(s->extent - rest));
-    if (larger > 0 && padding > 0)
-        snprintf(others, sizeof others, "; an input of %s%lld, or a total padding of %lld, would fit", smaller, (ll)larger,
-                 (ll)padding);
-    return INVALID("stride %lld does not fit spatial dimension %d: (%lld + %lld - %lld) / %lld + 1 is not whole%s", (ll)s->stride,
-                   dim, (ll)s->extent, (ll)(s->before + s->after), (ll)(s->dilation * (s->kernel - 1) + 1), (ll)s->stride,
-                   others);
+/* Writes those of lower and lower + stride that lie between least and most: "3 or 5", "5" or nothing. */
+static void nearby(int64_t lower, int64_t stride, int64_t least, int64_t most, char *text, size_t size) {
+    int64_t upper = lower > INT64_MAX - stride ? INT64_MAX : lower + stride;
+    int has_lower = least <= lower && lower <= most, has_upper = least <= upper && upper <= most;
+    text[0] = 0;
+    if (has_lower && has_upper) snprintf(text, size, "%lld or %lld", (ll)lower, (ll)upper);
+    else if (has_lower || has_upper) snprintf(text, size, "%lld", has_lower ? (ll)lower : (ll)upper);
+}
+
+/* Names the extents and the total paddings nearby at which the stride fits. */
+static convc_status does_not_fit(const sweep *s, int dim, int64_t reach, int64_t rest) {
+    char extents[64], paddings[64];
+    int64_t padding = s->before + s->after, most = s->is_pool ? 2 * (reach / 2) : MAX_BYTES;
+    nearby(s->extent - rest, s->stride, 1, MAX_BYTES, extents, sizeof extents);
+    nearby(padding - rest, s->stride, 0, most, paddings, sizeof paddings);
+    int has_both = *extents && *paddings;
+    return INVALID("stride %lld does not fit spatial dimension %d: (%lld + %lld - %lld) / %lld + 1 is not whole%s%s%s%s%s%s",
+                   (ll)s->stride, dim, (ll)s->extent, (ll)padding, (ll)reach, (ll)s->stride, *extents ? "; an input of " : "",
+                   extents, has_both ? ", or a total padding of " : "", has_both ? paddings : "", has_both ? "," : "",
+                   *extents ? " would fit" : "");
 }
 
 static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
@@ -204,8 +214,11 @@ static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
     if (padded < reach)
         return INVALID("kernel_size %lld (with dilation, %lld) is larger than the padded input, %lld in spatial dimension %d",
                        (ll)s->kernel, (ll)reach, (ll)padded, dim);
+    if (s->is_pool && (s->before > reach / 2 || s->after > reach / 2))
+        return INVALID("padding must be at most half of the window's %lld, got (%lld, %lld) in spatial dimension %d", (ll)reach,
+                       (ll)s->before, (ll)s->after, dim);
     int64_t way = padded - reach, rest = way % s->stride;
-    if (s->fit == CONVC_EXACT && rest) return does_not_fit(s, dim, rest);
+    if (s->fit == CONVC_EXACT && rest) return does_not_fit(s, dim, reach, rest);
     *length = way / s->stride + 1;
     /* A partial last window counts if it starts inside the input or its leading padding, as in PyTorch. */
     if (s->fit == CONVC_CEIL && rest &&
@@ -257,7 +270,7 @@ convc_status convc_conv_output_shape(int ndim, const int64_t *x, const int64_t *
     y[0] = x[0];
     y[1] = w[0];
     for (int i = 0; i < ndim - 2; i++) {
-        sweep s = {x[i + 2], w[i + 2], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], p->fit};
+        sweep s = {x[i + 2], w[i + 2], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], p->fit, 0};
         TRY(sweep_length(&s, i, &y[i + 2]));
         TRY(check_pad_mode(p, x[i + 2], i));
     }
@@ -271,12 +284,8 @@ convc_status convc_pool_output_shape(int ndim, const int64_t *x, const convc_poo
     y[0] = x[0];
     y[1] = x[1];
     for (int i = 0; i < ndim - 2; i++) {
-        sweep s = {x[i + 2], p->kernel[i], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], p->fit};
+        sweep s = {x[i + 2], p->kernel[i], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], p->fit, 1};
         TRY(sweep_length(&s, i, &y[i + 2]));
-        int64_t reach = s.dilation * (s.kernel - 1) + 1;
-        if (s.before > reach / 2 || s.after > reach / 2)
-            return INVALID("padding must be at most half of the window's %lld, got (%lld, %lld) in spatial dimension %d",
-                           (ll)reach, (ll)s.before, (ll)s.after, i);
     }
     return check_total(y, ndim);
 }

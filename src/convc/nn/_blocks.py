@@ -60,15 +60,15 @@ class Parallel(Module):
     def macs(self, input_shape: Shape) -> int:
         return sum(path.macs(input_shape) for _, path in self.paths())
 
+    def unshared_parameters(self, input_shape: Shape) -> int:
+        return sum(path.unshared_parameters(input_shape) for _, path in self.paths())
+
     def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
         fields = [path.receptive_field(field) for _, path in self.paths()]
         seen = [field for field in fields if field is not None]
         if len(seen) < len(fields):
             return None
-        # All that any path sees is the largest of fields around one place.
-        sizes = zip(*(field.size for field in seen), strict=True)
-        jumps = zip(*(field.jump for field in seen), strict=True)
-        return ReceptiveField(tuple(map(max, sizes)), tuple(map(max, jumps)))
+        return functools.reduce(ReceptiveField.union, seen)
 
 
 class Residual(Parallel):

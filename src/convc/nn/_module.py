@@ -325,6 +325,14 @@ class Module:
         """Multiply-adds for one input of the given shape; a module that has any defines this."""
         return 0
 
+    def unshared_parameters(self, input_shape: tuple[int, ...]) -> int:
+        """Parameters that it would have if each output position had its own; a convolution defines this."""
+        return sum(parameter.data.size for parameter in self.parameters())
+
+    def dropped(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """How many positions at the end of each spatial axis no window reaches; a layer of windows defines this."""
+        return ()
+
     def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
         """
         What an output position sees of the network's input, from what an input position sees; None is everything.
@@ -337,10 +345,18 @@ class Module:
         """
         Layers, output volumes, parameters, receptive fields and multiply-adds; printing it shows a table.
 
+        An asterisk marks the layers whose stride does not fit, so that the end of their input is never read. A question
+        mark stands where a module of one's own does not define `macs` or, having modules inside, `receptive_field`.
+
         Parameters
         ----------
         input_shape : tuple of int
             Shape of one input, without the batch axis.
+
+        Raises
+        ------
+        ValueError
+            If a layer does not fit its input; the error names it.
 
         Examples
         --------

@@ -115,11 +115,16 @@ class Sequential(LayerList):
         return tuple(input_shape)
 
     def macs(self, input_shape: tuple[int, ...]) -> int:
-        total = 0
+        return sum(layer.macs(shape) for layer, shape in self._inputs(input_shape))
+
+    def unshared_parameters(self, input_shape: tuple[int, ...]) -> int:
+        return sum(layer.unshared_parameters(shape) for layer, shape in self._inputs(input_shape))
+
+    def _inputs(self, input_shape: tuple[int, ...]) -> Iterator[tuple[Module, tuple[int, ...]]]:
+        """Each layer with the shape of its input."""
         for layer in self.layers:
-            total += layer.macs(input_shape)
+            yield layer, input_shape
             input_shape = layer.output_shape(input_shape)
-        return total
 
     def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
         for layer in self.layers:

@@ -19,6 +19,7 @@ class _Spatial(Module):
     """What convolutions and pools share: windows over the spatial axes of a layout."""
 
     _ndim: ClassVar[int]
+    _pools: ClassVar[bool] = False
 
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -39,19 +40,28 @@ class _Spatial(Module):
 
     def _spatial_shape(self, input_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         """Channels, and the spatial output size."""
+        channels, size = self._split(input_shape)
+        return channels, shapes.output_shape(size, *self._windows(), fit=self.fit, pool=self._pools)
+
+    def _windows(self) -> tuple[Any, ...]:
+        return self.kernel_size, self.stride, self.padding, self.dilation
+
+    def _split(self, input_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        """Channels, and the spatial input size."""
         if len(input_shape) != self._ndim + 1:
             raise ValueError(f"{type(self).__name__} needs an input of {self._ndim + 1} axes, got {tuple(input_shape)}")
-        channels, size = input_shape[0], input_shape[1:]
         if self.layout == _LAYOUTS[self._ndim][1]:
-            channels, size = input_shape[-1], input_shape[:-1]
-        windows = self.kernel_size, self.stride, self.padding, self.dilation
-        return channels, shapes.output_shape(size, *windows, fit=self.fit)
+            return input_shape[-1], input_shape[:-1]
+        return input_shape[0], input_shape[1:]
 
     def _shape(self, channels: int, size: tuple[int, ...]) -> tuple[int, ...]:
         return (channels, *size) if self.layout == _LAYOUTS[self._ndim][0] else (*size, channels)
 
     def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
-        return field and field.after(self.kernel_size, self.stride, self.dilation)
+        return field and field.after(self.kernel_size, self.stride, self.dilation, self.padding)
+
+    def dropped(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shapes.dropped(self._split(input_shape)[1], *self._windows(), fit=self.fit, pool=self._pools)
 
     def _extras(self) -> str:
         layout = "" if self.layout == _LAYOUTS[self._ndim][0] else f", layout={self.layout!r}"
@@ -147,6 +157,10 @@ class _Conv(_Spatial):
     def macs(self, input_shape: tuple[int, ...]) -> int:
         size = self._spatial_shape(input_shape)[1]
         return shapes.conv_macs(self.in_channels, self.out_channels, self.kernel_size, size, self.groups)
+
+    def unshared_parameters(self, input_shape: tuple[int, ...]) -> int:
+        size, filters = self._spatial_shape(input_shape)[1], (self.in_channels, self.out_channels, self.kernel_size)
+        return shapes.locally_connected_parameters(*filters, size, self.groups, self.bias is not None)
 
     def config(self) -> dict[str, Any]:
         return {
@@ -253,6 +267,8 @@ class Conv3d(_Conv):
 
 
 class _MaxPool(_Spatial):
+    _pools = True
+
     _operator: ClassVar[Callable[..., Any]]
     _gradient: ClassVar[Callable[..., Array]]
 
