@@ -22,7 +22,7 @@ import convc
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "embedding"
 CORE = ROOT / "src" / "convc" / "c"
-EXTRAS = {"tqdm", "matplotlib", "safetensors", "torch"}
+EXTRAS = {"tqdm", "matplotlib", "safetensors", "scipy", "torch"}
 C_COMPILER = shutil.which(os.environ.get("CC", "cc").split()[0])
 CXX_COMPILER = shutil.which(os.environ.get("CXX", "c++").split()[0])
 # A compiler that makes code for this machine; Windows builds with another one.
@@ -60,7 +60,7 @@ def test_import_needs_numpy_and_the_standard_library_only():
 def test_lazy_modules_work_without_extras():
     """All but the plots: these need matplotlib when they draw, and nothing before."""
     block = f"import sys; sys.modules.update(dict.fromkeys({sorted(EXTRAS)!r}))"  # None there makes an import fail
-    code = f"{block}\nimport numpy as np, convc\nfrom convc import data, loss, nn, optim, plot, shapes, train\n"
+    code = f"{block}\nimport numpy as np\nfrom convc import convert, data, loss, nn, optim, plot, shapes, train\n"
     code += "net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     code += "print(train.fit(net, *data.load_digits('test'), epochs=1).train_loss)"
     assert run([sys.executable, "-c", code]).startswith("[")
@@ -284,7 +284,7 @@ def check_metadata(metadata):
     assert metadata["Summary"]
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload().startswith("# convc")
-    assert {"train", "plot", "test", "bench"} <= set(metadata.get_all("Provides-Extra"))
+    assert {"train", "plot", "convert", "test", "bench"} <= set(metadata.get_all("Provides-Extra"))
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert len(required) == 1
     assert re.match(r"numpy\b", required[0])

@@ -1,7 +1,7 @@
 """Convolutional networks for NumPy, in C: operators over arrays, and the layers, losses and training on top of them.
 
-The operators are here. `convc.nn`, `convc.loss`, `convc.optim`, `convc.train`, `convc.data`, `convc.shapes` and
-`convc.plot` are imported when they are first used.
+The operators are here. `convc.nn`, `convc.loss`, `convc.optim`, `convc.train`, `convc.data`, `convc.shapes`,
+`convc.convert` and `convc.plot` are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ with _brief_spinning():
 from convc._installation import cpu_info, get_include, get_sources, precision
 
 if TYPE_CHECKING:
-    from convc import data, loss, nn, optim, plot, shapes, train
+    from convc import convert, data, loss, nn, optim, plot, shapes, train
 
-_LAZY = ("data", "loss", "nn", "optim", "plot", "shapes", "train")
+_LAZY = ("convert", "data", "loss", "nn", "optim", "plot", "shapes", "train")
 
 __all__ = [
     "Plan",
@@ -62,6 +62,7 @@ __all__ = [
     "conv2d_backward",
     "conv3d",
     "conv3d_backward",
+    "convert",
     "cpu_info",
     "cross_entropy",
     "cross_entropy_backward",
