@@ -99,6 +99,18 @@ convc_status convc_conv_backward_weight(const convc_tensor *grad_y, const convc_
 /* The sum over every axis but 1; serves linear layers too. */
 convc_status convc_backward_bias(const convc_tensor *grad_y, const convc_tensor *grad_bias);
 
+/* ---- transposed convolution: x (n, c, *size), w (c, k / groups, *kernel), bias (k) or NULL, y (n, k, *out) ----
+ * Each pixel of x adds its multiple of the kernel to y: the gradient of a convolution's data, as an operator. The size of y says how much
+ * output_padding it has; `fit` is not read, and the only padding is with zeros. */
+convc_status convc_conv_transpose_output_shape(int ndim, const int64_t *x_shape, const int64_t *w_shape,
+                                               const convc_conv_params *params, const int64_t *output_padding, int64_t *y_shape);
+convc_status convc_conv_transpose_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
+                                          const convc_conv_params *params, const convc_tensor *y);
+convc_status convc_conv_transpose_backward_data(const convc_tensor *grad_y, const convc_tensor *w,
+                                                const convc_conv_params *params, const convc_tensor *grad_x);
+convc_status convc_conv_transpose_backward_weight(const convc_tensor *grad_y, const convc_tensor *x,
+                                                  const convc_conv_params *params, const convc_tensor *grad_w);
+
 /* A plan holds packed weights, the bias and checked shapes; running it is safe from many threads at once.
  * x and y give shapes and strides to prepare for (their data is not read); a run may differ in strides and in n. */
 typedef struct convc_plan convc_plan;

@@ -69,6 +69,47 @@ def conv_backward(grad, x, weight, stride, padding, dilation, groups):
     return unpad(grad_x, padding), grad_weight, grad.sum((0, *range(2, grad.ndim)))
 
 
+# ---- transposed convolution ----
+
+
+def conv_transpose_size(size, kernel, stride, padding, dilation, output_padding):
+    return tuple(
+        (n - 1) * s + d * (k - 1) + extra + 1 - before - after
+        for n, k, s, (before, after), d, extra in zip(
+            size, kernel, stride, padding, dilation, output_padding, strict=True
+        )
+    )
+
+
+def conv_transpose(x, weight, bias, stride, padding, dilation, groups, output_padding):
+    """Every pixel of x adds its multiple of the kernel to the output, of which the padding is then cut off."""
+    x, weight = np.float64(x), np.float64(weight)
+    kernel, outs = weight.shape[2:], groups * weight.shape[1]
+    size = conv_transpose_size(x.shape[2:], kernel, stride, [(0, 0)] * len(kernel), dilation, output_padding)
+    y = np.zeros((len(x), outs, *size))
+    for at in positions(x.shape[2:]):
+        here = (..., *window(at, kernel, stride, dilation))
+        for ins, part in zip(blocks(x.shape[1], groups), blocks(outs, groups), strict=True):
+            y[here][:, part] += np.tensordot(x[(slice(None), ins, *at)], weight[ins], 1)
+    y = unpad(y, padding)
+    return y if bias is None else y + np.float64(bias).reshape(-1, *[1] * len(kernel))
+
+
+def conv_transpose_backward(grad, x, weight, stride, padding, dilation, groups, output_padding):
+    """Each kind of output read where the forward pass wrote it."""
+    x, weight = np.float64(x), np.float64(weight)
+    kernel = weight.shape[2:]
+    wide = pad(np.float64(grad), padding)
+    grad_x, grad_weight = np.zeros_like(x), np.zeros_like(weight)
+    for at in positions(x.shape[2:]):
+        seen = wide[(..., *window(at, kernel, stride, dilation))]
+        for ins, outs in zip(blocks(x.shape[1], groups), blocks(grad.shape[1], groups), strict=True):
+            part = (slice(None), ins, *at)
+            grad_x[part] = np.tensordot(seen[:, outs], weight[ins], (range(1, x.ndim), range(1, x.ndim)))
+            grad_weight[ins] += np.tensordot(x[part].T, seen[:, outs], 1)
+    return grad_x, grad_weight, np.float64(grad).sum((0, *range(2, grad.ndim)))
+
+
 # ---- pooling ----
 
 

@@ -41,6 +41,21 @@ CALLS = {
     "conv1d_backward": ({"grad": integers(2, 3, 5), "x": integers(2, 4, 6), "weight": integers(3, 4, 2)}, {}),
     "conv2d_backward": ({"grad": integers(2, 8, 3, 8), "x": X, "weight": WEIGHT}, {**WINDOW, "groups": 2}),
     "conv3d_backward": ({"grad": integers(1, 3, 3, 5, 6), "x": X[None], "weight": integers(3, 2, 2, 2, 2)}, {}),
+    "conv_transpose1d": (
+        {"x": X[0], "weight": integers(6, 3, 2), "bias": BIAS[:3]},
+        {"stride": 2, "output_padding": 1},
+    ),
+    "conv_transpose2d": ({"x": X, "weight": integers(4, 3, 3, 2), "bias": BIAS[:6]}, {**WINDOW, "groups": 2}),
+    "conv_transpose3d": ({"x": X[None], "weight": integers(2, 3, 2, 2, 2), "bias": BIAS[:3]}, {"stride": 2}),
+    "conv_transpose1d_backward": ({"grad": integers(2, 3, 8), "x": integers(2, 4, 4), "weight": integers(4, 3, 5)}, {}),
+    "conv_transpose2d_backward": (
+        {"grad": integers(2, 6, 12, 6), "x": X, "weight": integers(4, 3, 3, 2)},
+        {**WINDOW, "groups": 2},
+    ),
+    "conv_transpose3d_backward": (
+        {"grad": integers(1, 3, 5, 7, 8), "x": X[None], "weight": integers(2, 3, 2, 2, 2)},
+        {},
+    ),
     "max_pool1d": ({"x": X[0]}, {"kernel_size": 3, "return_indices": True}),
     "max_pool2d": ({"x": X}, {"kernel_size": (3, 2), "padding": 1}),
     "max_pool3d": ({"x": X[None]}, {"kernel_size": 2}),

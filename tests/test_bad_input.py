@@ -76,6 +76,13 @@ REFUSED = {
     "tensorflow 2023-25669": lambda: convc.max_pool2d_backward(ones(1, 1, 1, 1), indices(1, 1, 1, 1), (1, 0, 0, 0)),
     "pytorch 27598": lambda: convc.conv2d(ones(1, 1, 32, 32), ones(1, 1, 3, 3), stride=0, padding=(0, 1)),
     "pytorch 73193": lambda: convc.conv2d(ones(1, 1, 1, 24000), ones(1, 1, 1, 24000), None, 0, 0, 0, 0),
+    "tensorflow 2021-29588 as an operator": lambda: convc.conv_transpose2d(
+        ones(1, 1, 3, 3), ones(1, 1, 2, 2), stride=0
+    ),
+    "pytorch 91549 as an operator": lambda: convc.conv_transpose2d(
+        ones(1, 3, 4, 4), ones(3, 1, 3, 3), None, 2, 2, 0, 0
+    ),
+    "pytorch 148275 as an operator": lambda: convc.conv_transpose1d(ones(3, 5, 7), ones(5, 2, 2), None, 2**31, 2**40),
     "pytorch 91549": lambda: convc.conv2d_backward(
         ones(1, 3, 4, 4), ones(1, 1, 5, 5), ones(3, 1, 3, 3), 2, 2, groups=0
     ),
@@ -290,6 +297,14 @@ def calls():
         yield (
             f"conv{d}d_backward",
             Call(f"conv{d}d_backward", convolution, grad=y, x=x, weight=weight, groups=2, **numbers),
+        )
+        numbers_up = {**numbers, "stride": 2, "output_padding": 1, "groups": 2}
+        up = {**convolution, "output_padding": d}
+        yield f"conv_transpose{d}d", Call(f"conv_transpose{d}d", up, x=x, weight=weight, **numbers_up)
+        larger = getattr(convc, f"conv_transpose{d}d")(x, weight, **numbers_up)
+        yield (
+            f"conv_transpose{d}d_backward",
+            Call(f"conv_transpose{d}d_backward", up, grad=larger, x=x, weight=weight, **numbers_up),
         )
         yield (
             f"prepare{d}",

@@ -471,6 +471,7 @@ def test_any_chain_has_the_shape_that_is_predicted(network, batch):
         "nn._module",
         "nn._sequential",
         "nn._spatial",
+        "nn._transpose",
         "nn._summary",
         "optim",
         "shapes",

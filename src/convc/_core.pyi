@@ -186,6 +186,138 @@ def conv3d_backward(
     algorithm: _Algorithm = "auto",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
+def conv_transpose1d(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    algorithm: _Algorithm = "auto",
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def conv_transpose2d(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    algorithm: _Algorithm = "auto",
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def conv_transpose3d(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout3d = "NCDHW",
+    algorithm: _Algorithm = "auto",
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def conv_transpose1d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    algorithm: _Algorithm = "auto",
+) -> _Gradients[_Real]: ...
+@overload
+def conv_transpose1d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    algorithm: _Algorithm = "auto",
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+@overload
+def conv_transpose2d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    algorithm: _Algorithm = "auto",
+) -> _Gradients[_Real]: ...
+@overload
+def conv_transpose2d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    algorithm: _Algorithm = "auto",
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+@overload
+def conv_transpose3d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout3d = "NCDHW",
+    algorithm: _Algorithm = "auto",
+) -> _Gradients[_Real]: ...
+@overload
+def conv_transpose3d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    output_padding: _Axes = 0,
+    groups: SupportsIndex = 1,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout3d = "NCDHW",
+    algorithm: _Algorithm = "auto",
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
 @overload
 def max_pool1d(
     x: NDArray[_Real],

@@ -18,18 +18,20 @@ from convc.capi cimport (
     CONVC_OK, CONVC_PAD_CIRCULAR, CONVC_PAD_REFLECT, CONVC_PAD_REPLICATE, CONVC_PAD_ZEROS, CONVC_RELU,
     CONVC_VERSION, CONVC_WINOGRAD, convc_activation, convc_algorithm, convc_backward_bias, convc_col2im,
     convc_conv_backward_data, convc_conv_backward_weight, convc_conv_forward, convc_conv_output_shape,
-    convc_conv_params, convc_cross_entropy_backward, convc_cross_entropy_forward, convc_dtype, convc_fit,
-    convc_gemm, convc_get_isa, convc_get_num_threads, convc_im2col, convc_im2col_shape, convc_isa_available,
-    convc_last_error, convc_linear_backward_data, convc_linear_backward_weight, convc_linear_forward,
-    convc_max_pool_backward, convc_max_pool_forward, convc_pad_mode, convc_plan, convc_plan_create,
-    convc_plan_destroy, convc_plan_run, convc_pool_output_shape, convc_pool_params, convc_relu_backward,
-    convc_relu_forward, convc_same_padding, convc_set_interrupt_check, convc_set_isa, convc_set_num_threads,
-    convc_softmax_backward, convc_softmax_forward, convc_status, convc_tensor,
+    convc_conv_params, convc_conv_transpose_backward_data, convc_conv_transpose_backward_weight,
+    convc_conv_transpose_forward, convc_conv_transpose_output_shape, convc_cross_entropy_backward,
+    convc_cross_entropy_forward, convc_dtype, convc_fit, convc_gemm, convc_get_isa, convc_get_num_threads,
+    convc_im2col, convc_im2col_shape, convc_isa_available, convc_last_error, convc_linear_backward_data,
+    convc_linear_backward_weight, convc_linear_forward, convc_max_pool_backward, convc_max_pool_forward,
+    convc_pad_mode, convc_plan, convc_plan_create, convc_plan_destroy, convc_plan_run, convc_pool_output_shape,
+    convc_pool_params, convc_relu_backward, convc_relu_forward, convc_same_padding, convc_set_interrupt_check,
+    convc_set_isa, convc_set_num_threads, convc_softmax_backward, convc_softmax_forward, convc_status, convc_tensor,
 )
 
 include "_tensor.pxi"
 include "_arguments.pxi"
 include "_conv.pxi"
+include "_transpose.pxi"
 include "_plan.pxi"
 include "_pool.pxi"
 include "_matrix.pxi"

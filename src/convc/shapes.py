@@ -24,6 +24,7 @@ __all__ = [
     "ReceptiveField",
     "conv_macs",
     "conv_parameters",
+    "conv_transpose_output_shape",
     "dropped",
     "effective_receptive_field",
     "linear_macs",
@@ -285,6 +286,59 @@ def same_padding(
     return padding_axes("same", kernel, dilations)
 
 
+def conv_transpose_output_shape(
+    input_shape: Sequence[int],
+    kernel_size: Axes,
+    stride: Axes = 1,
+    padding: Padding = 0,
+    output_padding: Axes = 0,
+    dilation: Axes = 1,
+) -> tuple[int, ...]:
+    """
+    Spatial output size of a transposed convolution: ``(W - 1) S + F - 2 P + output_padding``.
+
+    Parameters
+    ----------
+    input_shape : sequence of int
+        Spatial extents only: ``(height, width)`` for images.
+    kernel_size, stride, dilation : int or one int for each axis
+    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"`` or ``"same"``
+    output_padding : int or one int for each axis
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the padding leaves nothing.
+
+    Examples
+    --------
+    >>> from convc import shapes
+    >>> shapes.conv_transpose_output_shape((7, 7), 4, stride=2, padding=1)
+    (14, 14)
+    """
+    sweeps = _sweeps(input_shape, kernel_size, stride, padding, dilation)
+    extras = axes(output_padding, len(sweeps), "output_padding", 0)
+    lengths = []
+    for sweep, extra in zip(sweeps, extras, strict=True):
+        most = max(sweep.stride, sweep.dilation) - 1
+        if extra > most:
+            raise ValueError(
+                f"output_padding must be from 0 to {most}, smaller than the stride or the dilation, "
+                f"got {extra} in spatial dimension {sweep.axis}"
+            )
+        reach = (sweep.size - 1) * sweep.stride + sweep.span + extra
+        if sum(sweep.padding) >= reach:
+            raise ValueError(
+                f"padding {sweep.padding} leaves nothing of the output's {reach} in spatial dimension {sweep.axis}"
+            )
+        lengths.append(reach - sum(sweep.padding))
+    return tuple(lengths)
+
+
 def conv_parameters(
     in_channels: int, out_channels: int, kernel_size: Sequence[int], groups: int = 1, bias: bool = True
 ) -> int:
@@ -365,7 +419,7 @@ class ReceptiveField:
         How many input positions along each axis one output position sees. The part of them that padding puts outside
         the input counts.
     jump : tuple of int
-        How much further on in the input its neighbour looks.
+        How much further on in the input its neighbour looks; a fraction behind some transposed convolutions.
     start : tuple of float
         The input position at the middle of what the first output sees; the first input position is 0, and with an
         even size the middle lies between two. Padding moves it towards the border, and may move it beyond.
@@ -381,7 +435,7 @@ class ReceptiveField:
     """
 
     size: tuple[int, ...]
-    jump: tuple[int, ...]
+    jump: tuple[float, ...]
     start: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -399,11 +453,34 @@ class ReceptiveField:
         grown = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
         pads = padding_axes(padding, kernel, dilations)
         return ReceptiveField(
-            tuple(s + g * j for s, g, j in zip(self.size, grown, self.jump, strict=True)),
+            tuple(math.ceil(s + g * j) for s, g, j in zip(self.size, grown, self.jump, strict=True)),
             tuple(map(operator.mul, self.jump, strides)),
             tuple(
                 c + (g / 2 - before) * j
                 for c, g, (before, _), j in zip(self.start, grown, pads, self.jump, strict=True)
+            ),
+        )
+
+    def after_transposed(
+        self, kernel_size: Axes, stride: Axes = 1, dilation: Axes = 1, padding: Padding = 0
+    ) -> ReceptiveField:
+        """
+        The receptive field one transposed convolution further on.
+
+        Of the inputs, which lie `stride` outputs apart, at most F / S reach an output from within a span of F. The jump
+        is divided by the stride, and may become a fraction.
+        """
+        kernel, strides, dilations = _window(kernel_size, stride, dilation, len(self.size))
+        grown = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
+        pads = padding_axes(padding, kernel, dilations)
+        return ReceptiveField(
+            tuple(
+                math.ceil(size + g // s * j) for size, g, s, j in zip(self.size, grown, strides, self.jump, strict=True)
+            ),
+            tuple(j / s if j % s else j // s for j, s in zip(self.jump, strides, strict=True)),
+            tuple(
+                c + (before - g / 2) / s * j
+                for c, g, (before, _), s, j in zip(self.start, grown, pads, strides, self.jump, strict=True)
             ),
         )
 

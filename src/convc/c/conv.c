@@ -175,6 +175,7 @@ int convc_is_strided_depthwise(const conv *f) {
     int plain = f->dilation[0] == 1 && f->dilation[1] == 1 && f->dilation[2] == 1 && f->x.stride[2] == 1 && f->y.stride[2] == 1;
     int flat = f->w.size[0] == 1 && f->step[0] == 1 && f->pad[0] == 0 && f->x.size[0] == f->y.size[0];
     int64_t wide = f->w.size[2];
+    if (f->bias || f->activation != CONVC_IDENTITY) return 0;
     return plain && flat && f->w.c == 1 && f->step[2] == 2 && (wide == 3 || wide == 5 || wide == 7) && f->wanted != CONVC_GEMM &&
            f->wanted != CONVC_WINOGRAD;
 }

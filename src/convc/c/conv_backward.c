@@ -37,9 +37,11 @@ static int64_t phases(int64_t kernel, int64_t stride, int64_t dilation) {
     return min_i64(kernel, stride / gcd(stride, dilation));
 }
 
-/* The convolution that computes one phase's part of grad_x. */
+/* The convolution that computes one phase's part of grad_x. A bias and an activation are those of a transposed convolution. */
 static conv phase_conv(const conv *forward, const phase f[3]) {
     conv c = {.dtype = forward->dtype, .groups = forward->groups, .w_group = forward->w_group, .wanted = forward->wanted};
+    c.bias = forward->bias;
+    c.activation = forward->activation;
     int64_t x_first = 0, w_first = 0;
     c.x = forward->y;
     c.y = forward->x;

@@ -79,7 +79,8 @@ static int64_t copy_bytes(const conv *c, const box *pixels, int64_t images) {
 static void *borrow_copy(const conv *c, convc_pad_mode mode, const box *pixels, int64_t n0, int64_t n1, padding *p,
                          convc_loan *loan) {
     int64_t bytes = copy_bytes(c, pixels, n1 - n0);
-    *p = (padding){.image = c->x, .copy = c->x, .channels_last = c->x.stride_c == 1 && c->x.c > 1, .mode = mode};
+    *p = (padding){
+        .dtype = c->dtype, .image = c->x, .copy = c->x, .channels_last = c->x.stride_c == 1 && c->x.c > 1, .mode = mode};
     p->image.n = p->copy.n = n1 - n0;
     p->image.data = element(&c->x, n0 * c->x.stride_n, c->dtype);
     p->copy.data = bytes < 0 ? NULL : convc_borrow(CONVC_PADDED, (size_t)bytes, loan);
@@ -114,6 +115,8 @@ static convc_status move(const padding *p, void (*run)(const padding *, int64_t,
     move_job j = {p, run, units, min_i64(units, ceil_div(elements, TASK_ELEMENTS))};
     return convc_parallel(move_task, &j, j.tasks, MOVE_FLOPS * (double)elements, 0);
 }
+
+convc_status convc_pad(const padding *p) { return move(p, convc_kernels_for(p->dtype)->pad_rows, padding_rows(p)); }
 
 /* ---- passes: over boxes whose pixels need a copy, in pieces ---- */
 
@@ -193,7 +196,7 @@ static convc_status run_copied(pass *p, const box *outputs, int64_t n0, int64_t 
     padding padded;
     convc_loan loan;
     if (!borrow_copy(c, p->mode, &pixels, n0, n1, &padded, &loan)) return CONVC_NO_MEMORY;
-    convc_status status = move(&padded, convc_kernels_for(c->dtype)->pad_rows, padding_rows(&padded));
+    convc_status status = convc_pad(&padded);
     conv part = conv_of_box(c, &padded.copy, outputs, n0, n1);
     if (status == CONVC_OK) status = run(p, &part);
     convc_return(CONVC_PADDED, &loan);

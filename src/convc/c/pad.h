@@ -5,6 +5,7 @@
 #include "conv.h"
 
 typedef struct padding {
+    convc_dtype dtype;
     volume image, copy; /* of the same images; the copy is dense, in the image's order of axes */
     int64_t first[3]; /* where the copy begins, in coordinates of the image: before it by up to its padding */
     int channels_last;
@@ -28,6 +29,9 @@ static inline int64_t padding_rows(const padding *p) {
 static inline int64_t padding_planes(const padding *p) {
     return p->copy.n * (p->channels_last ? ceil_div(p->copy.c, PADDING_CHANNELS) : p->copy.c);
 }
+
+/* Fills the copy. */
+convc_status convc_pad(const padding *p);
 
 /* Is there padding, and of another kind than zeros? */
 static inline int convc_is_padded(const convc_conv_params *p, int ndim) {

@@ -277,6 +277,53 @@ convc_status convc_conv_output_shape(int ndim, const int64_t *x, const int64_t *
     return check_total(y, ndim);
 }
 
+/* How far the windows of `extent` inputs reach in the output, without its padding. */
+static convc_status transposed_length(const sweep *s, int64_t extra, int dim, int64_t *length) {
+    if (s->extent < 1) return INVALID("x must have at least 1 element in spatial dimension %d, got %lld", dim, (ll)s->extent);
+    if (s->kernel < 1) return INVALID("kernel_size must be at least 1, got %lld in spatial dimension %d", (ll)s->kernel, dim);
+    if (s->stride < 1) return INVALID("stride must be at least 1, got %lld in spatial dimension %d", (ll)s->stride, dim);
+    if (s->dilation < 1) return INVALID("dilation must be at least 1, got %lld in spatial dimension %d", (ll)s->dilation, dim);
+    if (s->before < 0 || s->after < 0)
+        return INVALID("padding must not be negative, got (%lld, %lld) in spatial dimension %d", (ll)s->before, (ll)s->after,
+                       dim);
+    int64_t most = max_i64(s->stride, s->dilation) - 1;
+    if (extra < 0 || extra > most)
+        return INVALID(
+            "output_padding must be from 0 to %lld, smaller than the stride or the dilation, got %lld in spatial dimension %d",
+            (ll)most, (ll)extra, dim);
+    int64_t reach = plus(plus(convc_times(s->extent - 1, s->stride), convc_times(s->dilation, s->kernel - 1)), plus(extra, 1));
+    if (reach < 0)
+        return INVALID("the output would be too large in spatial dimension %d: stride %lld, kernel_size %lld, dilation %lld", dim,
+                       (ll)s->stride, (ll)s->kernel, (ll)s->dilation);
+    int64_t cut = plus(s->before, s->after);
+    if (cut < 0 || cut >= reach)
+        return INVALID("padding (%lld, %lld) leaves nothing of the output's %lld in spatial dimension %d", (ll)s->before,
+                       (ll)s->after, (ll)reach, dim);
+    *length = reach - cut;
+    return CONVC_OK;
+}
+
+convc_status convc_conv_transpose_output_shape(int ndim, const int64_t *x, const int64_t *w, const convc_conv_params *p,
+                                               const int64_t *output_padding, int64_t *y) {
+    TRY(check_ndim(ndim));
+    if (x[0] < 0) return INVALID("the batch must not be negative, got %lld", (ll)x[0]);
+    if (p->groups < 1) return INVALID("groups must be at least 1, got %lld", (ll)p->groups);
+    if (p->pad_mode != CONVC_PAD_ZEROS) return INVALID("pad_mode must be zeros for a transposed convolution");
+    if (x[1] < 1) return INVALID("x must have at least 1 channel, got %lld", (ll)x[1]);
+    if (w[0] != x[1])
+        return INVALID("weight must have %lld input channels on its first axis, as x has, got %lld", (ll)x[1], (ll)w[0]);
+    if (w[1] < 1) return INVALID("weight must have at least 1 output channel, got %lld", (ll)w[1]);
+    if (x[1] % p->groups) return INVALID("groups %lld must divide the %lld channels of x", (ll)p->groups, (ll)x[1]);
+    y[0] = x[0];
+    y[1] = convc_times(w[1], p->groups);
+    if (y[1] < 0) return INVALID("groups %lld times %lld output channels are too many", (ll)p->groups, (ll)w[1]);
+    for (int i = 0; i < ndim - 2; i++) {
+        sweep s = {x[i + 2], w[i + 2], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], CONVC_FLOOR, 0};
+        TRY(transposed_length(&s, output_padding[i], i, &y[i + 2]));
+    }
+    return check_total(y, ndim);
+}
+
 convc_status convc_pool_output_shape(int ndim, const int64_t *x, const convc_pool_params *p, int64_t *y) {
     TRY(check_ndim(ndim));
     if (x[0] < 0) return INVALID("the batch must not be negative, got %lld", (ll)x[0]);

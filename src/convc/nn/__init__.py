@@ -11,6 +11,7 @@ from convc.nn._module import Buffer, IncompatibleKeys, Module, Parameter
 from convc.nn._sequential import Sequential
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d, MaxPool1d, MaxPool2d, MaxPool3d
 from convc.nn._summary import Summary
+from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
     "Buffer",
@@ -18,6 +19,9 @@ __all__ = [
     "Conv1d",
     "Conv2d",
     "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dropout",
     "Flatten",
     "IncompatibleKeys",

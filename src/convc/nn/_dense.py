@@ -52,7 +52,8 @@ class Linear(Module):
         self.in_features = shapes.integer(in_features, "in_features", 1)
         self.out_features = shapes.integer(out_features, "out_features", 1)
         self.activation = choice(activation, "activation", (None, "relu"))
-        self.weight, self.bias = initial(self.weight_shape(self.in_features, self.out_features), bias, dtype, rng)
+        shape = self.weight_shape(self.in_features, self.out_features)
+        self.weight, self.bias = initial(shape, self.out_features if bias else None, dtype, rng)
 
     @staticmethod
     def weight_shape(in_features: int, out_features: int, **_: Any) -> tuple[int, ...]:

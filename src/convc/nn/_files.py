@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from convc.nn import _blocks, _dense, _sequential, _spatial
+from convc.nn import _blocks, _dense, _sequential, _spatial, _transpose
 from convc.nn._module import Array, IncompatibleKeys, Module
 from convc.nn._weights import choice
 
@@ -25,6 +25,9 @@ _LAYERS: dict[str, type[Module]] = {
         _spatial.Conv1d,
         _spatial.Conv2d,
         _spatial.Conv3d,
+        _transpose.ConvTranspose1d,
+        _transpose.ConvTranspose2d,
+        _transpose.ConvTranspose3d,
         _spatial.MaxPool1d,
         _spatial.MaxPool2d,
         _spatial.MaxPool3d,

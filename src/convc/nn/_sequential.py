@@ -9,9 +9,10 @@ from typing import Any, overload
 from convc.nn._dense import Linear, ReLU
 from convc.nn._module import Array, Backward, Module
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d
+from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from convc.shapes import ReceptiveField
 
-_FUSABLE = (Conv1d, Conv2d, Conv3d, Linear)
+_FUSABLE = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Linear)
 
 
 class LayerList(Module):

@@ -15,7 +15,7 @@ from convc.shapes import ReceptiveField
 _LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 
 
-class _Spatial(Module):
+class Spatial(Module):
     """What convolutions and pools share: windows over the spatial axes of a layout."""
 
     _ndim: ClassVar[int]
@@ -68,9 +68,13 @@ class _Spatial(Module):
         return layout + ("" if self.fit == "floor" else f", fit={self.fit!r}")
 
 
-class _Conv(_Spatial):
+class Convolution(Spatial):
+    """What all convolutions share, transposed ones too."""
+
     _operator: ClassVar[Callable[..., Array]]
     _gradient: ClassVar[Callable[..., tuple[Any, Any, Any]]]
+
+    output_padding: tuple[int, ...]
 
     def __init__(
         self,
@@ -100,10 +104,11 @@ class _Conv(_Spatial):
                 f"groups must divide in_channels and out_channels, "
                 f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
             )
+        self.output_padding = (0,) * self._ndim
         self.padding_mode = choice(padding_mode, "padding_mode", ("zeros", "reflect", "replicate", "circular"))
         self.activation = choice(activation, "activation", (None, "relu"))
         shape = self.weight_shape(self.in_channels, self.out_channels, self.kernel_size, self.groups)
-        self.weight, self.bias = initial(shape, bias, dtype, rng)
+        self.weight, self.bias = initial(shape, self.out_channels if bias else None, dtype, rng)
 
     @staticmethod
     def weight_shape(
@@ -113,19 +118,18 @@ class _Conv(_Spatial):
         return (out_channels, in_channels // groups, *kernel_size)
 
     def __call__(self, x: Array) -> Array:
-        return type(self)._operator(
-            x,
-            self.weight.data,
-            data(self.bias),
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            layout=self.layout,
-            pad_mode=self.padding_mode,
-            fit=self.fit,
-            activation=self.activation,
-        )
+        geometry, modes = self._geometry(), self._modes()
+        if self.fit != "floor":
+            modes["fit"] = self.fit
+        weight, bias = self.weight.data, data(self.bias)
+        return type(self)._operator(x, weight, bias, *geometry, **modes, activation=self.activation)
+
+    def _geometry(self) -> tuple[Any, ...]:
+        """What the operator and its gradient want behind their arrays."""
+        return self.stride, self.padding, self.dilation, self.groups
+
+    def _modes(self) -> dict[str, Any]:
+        return {"layout": self.layout, "pad_mode": self.padding_mode}
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
         return self._forward(x, ("x",))
@@ -136,14 +140,13 @@ class _Conv(_Spatial):
     def _forward(self, x: Array, needs: tuple[str, ...]) -> tuple[Array, Backward]:
         y = self(x)
         weight, bias = self.weight, self.bias
-        windows = self.stride, self.padding, self.dilation, self.groups
+        geometry, modes = self._geometry(), self._modes()
         needs += ("weight",) if bias is None else ("weight", "bias")
 
         def backward(grad: Array) -> Array | None:
             if self.activation:
                 grad = _core.relu_backward(grad, y)
-            modes = {"layout": self.layout, "pad_mode": self.padding_mode}
-            grads = type(self)._gradient(grad, x, weight.data, *windows, **modes, needs=needs)
+            grads = type(self)._gradient(grad, x, weight.data, *geometry, **modes, needs=needs)
             return accumulate(weight, bias, grads)
 
         return y, backward
@@ -184,6 +187,7 @@ class _Conv(_Spatial):
         ones, zeros = (1,) * self._ndim, (0,) * self._ndim
         text += "" if self.padding == zeros else f", padding={self.padding}"
         text += "" if self.dilation == ones else f", dilation={self.dilation}"
+        text += "" if self.output_padding == zeros else f", output_padding={self.output_padding}"
         text += "" if self.groups == 1 else f", groups={self.groups}"
         text += "" if self.bias else ", bias=False"
         text += "" if self.padding_mode == "zeros" else f", padding_mode={self.padding_mode}"
@@ -191,7 +195,7 @@ class _Conv(_Spatial):
         return f"{type(self).__name__}({text}{self._extras()})"
 
 
-class Conv1d(_Conv):
+class Conv1d(Convolution):
     """
     Convolution of (N, C, W) signals; the arguments are those of `Conv2d`.
 
@@ -207,7 +211,7 @@ class Conv1d(_Conv):
     _operator, _gradient = staticmethod(_core.conv1d), staticmethod(_core.conv1d_backward)
 
 
-class Conv2d(_Conv):
+class Conv2d(Convolution):
     """
     Convolution of (N, C, H, W) images with `out_channels` filters.
 
@@ -250,7 +254,7 @@ class Conv2d(_Conv):
     _operator, _gradient = staticmethod(_core.conv2d), staticmethod(_core.conv2d_backward)
 
 
-class Conv3d(_Conv):
+class Conv3d(Convolution):
     """
     Convolution of (N, C, D, H, W) volumes; the arguments are those of `Conv2d`.
 
@@ -266,7 +270,7 @@ class Conv3d(_Conv):
     _operator, _gradient = staticmethod(_core.conv3d), staticmethod(_core.conv3d_backward)
 
 
-class _MaxPool(_Spatial):
+class _MaxPool(Spatial):
     _pools = True
 
     _operator: ClassVar[Callable[..., Any]]

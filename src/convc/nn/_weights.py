@@ -19,9 +19,9 @@ def choice(value: Any, name: str, choices: tuple[Any, ...]) -> Any:
     return value
 
 
-def initial(shape: tuple[int, ...], bias: bool, dtype: Any, rng: Random) -> tuple[Parameter, Parameter | None]:
+def initial(shape: tuple[int, ...], biases: int | None, dtype: Any, rng: Random) -> tuple[Parameter, Parameter | None]:
     """
-    Weight and bias with PyTorch's initial values: uniform within 1 / sqrt(fan_in) of zero.
+    Weight and so many biases with PyTorch's initial values: uniform within 1 / sqrt(fan_in) of zero.
 
     That is He et al.'s initialization (https://arxiv.org/abs/1502.01852) for leaky units of slope sqrt(5).
     """
@@ -35,7 +35,7 @@ def initial(shape: tuple[int, ...], bias: bool, dtype: Any, rng: Random) -> tupl
         values -= bound
         return Parameter(values)
 
-    return draw(shape), draw(shape[:1]) if bias else None
+    return draw(shape), None if biases is None else draw((biases,))
 
 
 def accumulate(weight: Parameter, bias: Parameter | None, grads: tuple[Any, Any, Any]) -> Array | None:
