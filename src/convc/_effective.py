@@ -53,15 +53,14 @@ def measure(
     net: Module, field: ReceptiveField, input_shape: tuple[int, ...], samples: int, rng: np.random.Generator
 ) -> EffectiveReceptiveField:
     """See `shapes.effective_receptive_field`; `field` is that of an input position."""
-    parameters = list(net.parameters())
-    dtype = next((parameter.data.dtype for parameter in parameters), np.dtype(np.float32))
+    from convc.nn._gradient import gradients_kept
+
+    dtype = next((parameter.data.dtype for parameter in net.parameters()), np.dtype(np.float32))
     layouts = (module.layout for module in net.modules() if hasattr(module, "layout"))
     channel_axis = -1 if str(next(layouts, "")).endswith("C") else 1
     position: tuple[int, ...] = ()
     squares: Any = 0.0
-    kept = [parameter.grad for parameter in parameters]
-    net.zero_grad()  # lest the first gradient, an array of the caller's, be added to
-    try:
+    with gradients_kept(net):
         for _ in range(samples):
             x = rng.standard_normal((1, *input_shape)).astype(dtype)
             y, backward = net.forward_inference(x)
@@ -78,8 +77,5 @@ def measure(
             # With random signs the channels' gradients add up in the mean of the squares and do not cancel.
             seen[...] = rng.choice((-1.0, 1.0), seen.shape)
             squares += np.sum(np.square(backward(grad), dtype=np.float64), axis=(0, channel_axis))
-    finally:
-        for parameter, grad_before in zip(parameters, kept, strict=True):
-            parameter.grad = grad_before
     peak = math.sqrt(squares.max())
     return EffectiveReceptiveField(np.sqrt(squares) / (peak or 1.0), position, net.receptive_field(field))

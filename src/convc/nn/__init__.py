@@ -7,6 +7,7 @@ for training, where ``grad_x = backward(grad_y)`` adds to the gradients of the p
 from convc.nn._blocks import Concat, Residual
 from convc.nn._dense import Dropout, Flatten, Linear, ReLU
 from convc.nn._files import load_model
+from convc.nn._gradient import input_gradient
 from convc.nn._module import Buffer, IncompatibleKeys, Module, Parameter
 from convc.nn._sequential import Sequential
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d, MaxPool1d, MaxPool2d, MaxPool3d
@@ -35,5 +36,6 @@ __all__ = [
     "Residual",
     "Sequential",
     "Summary",
+    "input_gradient",
     "load_model",
 ]
