@@ -32,6 +32,7 @@ def test_every_block_has_a_language():
 def test_python_runs(tmp_path, monkeypatch, capsys):
     """One namespace for all blocks, as for a reader who types them one after another."""
     pytest.importorskip("safetensors")
+    pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "readme"}
     for code in blocks("python"):

@@ -36,7 +36,7 @@ def check_columns(columns: int | None) -> None:
         raise ValueError(f"columns must be at least 1, got {columns}")
 
 
-def times(shape: Sequence[int]) -> str:
+def times(shape: Sequence[float]) -> str:
     return " \N{MULTIPLICATION SIGN} ".join(str(size) for size in shape)
 
 
@@ -89,10 +89,38 @@ def heading(axes: Axes, text: str, note: str = "") -> None:
     )
 
 
+def text_width(text: str, size: float, bold: bool = False) -> float:
+    """How long a text is, in inches."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(weight="bold" if bold else "normal", size=size)
+    # Few dots an inch make letters wider, for each is rounded to whole dots.
+    return 1.09 * float(TextPath((0, 0), text, prop=font).get_extents().width) / 72
+
+
 def panel(figure: Figure, left: float, top: float, across: float, down: float) -> Axes:
     """Axes at so many inches from the left and the top of the figure."""
     width, height = figure.get_size_inches()
     return figure.add_axes((left / width, 1 - (top + down) / height, across / width, down / height), anchor="NW")
+
+
+def draw_image(axes: Axes, image: np.ndarray, is_last: bool = False) -> None:
+    """
+    An image (height, width) or with channels in front of or behind that: three as colours, else their mean as grey.
+
+    Colours from 0 to 1, and from 0 to 255 in integers, are shown as they are; other ranges are stretched.
+    """
+    if image.ndim == 3:
+        image = image if is_last else np.moveaxis(image, 0, -1)
+        image = image if image.shape[-1] == 3 else image.mean(axis=-1)
+    full = 255.0 if image.dtype.kind in "iu" else 1.0
+    image = np.nan_to_num(image / full, posinf=0, neginf=0)
+    low, high = float(image.min()), float(image.max())
+    if low < 0 or high > 1:
+        image = (image - low) / (high - low or 1.0)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    bare(axes)
 
 
 def bare(axes: Axes) -> None:
