@@ -65,7 +65,7 @@ $(VENV)/.demo: $(BIN)/pip $(SOURCES)
 $(VENV)/.test: $(BIN)/pip $(SOURCES)
 	@echo "Building convc into $(VENV): a minute or two of compiling, once"
 	$(BIN)/pip install --quiet "setuptools>=80" "Cython>=3.1"
-	CONVC_WERROR=1 $(BIN)/pip install --quiet --no-build-isolation -e ".[test]"
+	CONVC_WERROR=1 $(BIN)/pip install --quiet --no-build-isolation -e ".[test,examples]"
 	$(BIN)/pip install --quiet $(TORCH) || echo "PyTorch is not to be had here: the tests that compare with it are skipped"
 	touch $@
 

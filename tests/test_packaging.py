@@ -284,7 +284,7 @@ def check_metadata(metadata):
     assert metadata["Summary"]
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload().startswith("# convc")
-    assert {"train", "plot", "convert", "test", "bench"} <= set(metadata.get_all("Provides-Extra"))
+    assert {"train", "plot", "convert", "examples", "test", "bench"} <= set(metadata.get_all("Provides-Extra"))
     required = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert len(required) == 1
     assert re.match(r"numpy\b", required[0])

@@ -1,0 +1,82 @@
+"""The examples, run as a reader runs them: each in a process of its own; what they print and draw is checked."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+OF_OTHER_TESTS = {"sliding_classifier"}  # test_convert.py
+
+
+def run(tmp_path, name, output, *options):
+    """What the example prints; it must write its output file."""
+    command = [sys.executable, EXAMPLES / f"{name}.py", "--output", tmp_path / output, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert output in done.stdout
+    assert (tmp_path / output).stat().st_size > 0
+    return done.stdout
+
+
+def picture(path):
+    return pytest.importorskip("matplotlib.image").imread(path)[..., :3]
+
+
+def percents(line):
+    return [float(number) for number in re.findall(r"([\d.]+)%", line)]
+
+
+def test_every_example_is_tested():
+    tested = set(re.findall(r'run\(tmp_path, "(\w+)"', Path(__file__).read_text(encoding="utf-8")))
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == tested | OF_OTHER_TESTS
+
+
+@pytest.mark.parametrize("photograph", ["china.jpg", "flower.jpg"])
+def test_filter_photograph(tmp_path, photograph):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    lines = run(tmp_path, "filter_photograph", "sheet.png", "--photograph", photograph).splitlines()
+    original, blurred, sharpened = (float(line.split()[-1]) for line in lines[:3])
+    assert 2 * blurred < original < sharpened / 2
+    assert picture(tmp_path / "sheet.png").std() > 0.1
+
+
+def test_train_digits(tmp_path):
+    pytest.importorskip("matplotlib")
+    (line,) = [line for line in run(tmp_path, "train_digits", "curves.png").splitlines() if "held-out" in line]
+    assert percents(line)[0] > 95
+    for name in ("curves.png", "curves-filters.png"):
+        assert picture(tmp_path / name).std() > 0.02
+
+
+def test_receptive_fields(tmp_path):
+    pytest.importorskip("matplotlib")
+    plain, dilated = run(tmp_path, "receptive_fields", "fields.png").splitlines()[:2]
+    assert "sees 9 x 9" in plain
+    assert "sees 31 x 31" in dilated
+    assert plain.split("parameters")[0].split(": ")[1] == dilated.split("parameters")[0].split(": ")[1]
+    within = [float(re.search(r"within ([\d.]+)", line)[1]) for line in (plain, dilated)]
+    assert 2 * within[0] < within[1] < 16
+    assert picture(tmp_path / "fields.png").std() > 0.02
+
+
+def test_find_digits(tmp_path):
+    pytest.importorskip("matplotlib")
+    text = run(tmp_path, "find_digits", "page.png")
+    assert float(re.search(r"difference .* is ([\d.e-]+)\.$", text, re.MULTILINE)[1]) < 1e-3
+    right, total = re.search(r"(\d+) of the (\d+) are read correctly", text).groups()
+    assert int(right) >= 0.85 * int(total)
+    assert picture(tmp_path / "page.png").std() > 0.1
+
+
+def test_fine_tune(tmp_path):
+    pytest.importorskip("safetensors")
+    lines = run(tmp_path, "fine_tune", "net.safetensors").splitlines()
+    first, tuned, scratch = map(percents, lines[1:4])
+    assert first[-1] > 90
+    assert tuned[0] < 40  # the new head knows nothing yet
+    assert tuned[1] > scratch[1] + 10
+    assert tuned[-1] > 90
