@@ -10,6 +10,8 @@ TITLES = {
     "forward": "Forward",
     "backward": "Backward (data, weight and bias; flops count twice)",
     "operators": "Other operators",
+    "layers": "Other layers",
+    "layer-gradients": "Gradients of other layers",
 }
 
 
@@ -87,7 +89,7 @@ def largest_errors(table: dict[str, Any]) -> dict[str, float]:
 
 def remarks(table: dict[str, Any]) -> list[str]:
     """What stands below a table."""
-    lead, unit = table["columns"][0], "GFLOP/s (ms)" if table["section"] != "operators" else "times"
+    lead, unit = table["columns"][0], "GFLOP/s (ms)" if table["section"] in ("forward", "backward") else "times"
     found = [f"{unit}; on the right {lead}: its speed over that of the best peer, % of the FMA peak, error"]
     means = [f"{mean:.2f} of {peer}" for peer, mean in table["geometric_means"].items() if mean]
     if means:

@@ -7,11 +7,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
 SEED = 20250729
-SECTIONS = ("forward", "backward", "operators")
+SECTIONS = ("forward", "backward", "operators", "layers", "layer-gradients")
 
 # name, batch, channels, height, width, out-channels, kernel, stride, padding, dilation, groups; batch 1 unless `_bN`
 LAYERS = (
@@ -115,6 +116,30 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """
+    An operator that is no plain convolution, on one array; `options` are what convc and PyTorch call by the same names.
+
+    `weights` are the shapes of the further arrays, by name.
+    """
+
+    name: str
+    operator: str
+    x_shape: tuple[int, ...]
+    options: tuple[tuple[str, Any], ...] = ()
+    weights: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    flops: int = 0
+
+    def data(self) -> dict[str, np.ndarray]:
+        """The arrays by name, x first; variances are positive."""
+        arrays = {"x": normal(self.name + " x", self.x_shape)}
+        for name, shape in self.weights:
+            values = normal(f"{self.name} {name}", shape, scale=0.1)
+            arrays[name] = np.abs(values) + np.float32(0.5) if "var" in name else values
+        return arrays
+
+
+@dataclass(frozen=True)
 class Training:
     """One step of SGD of 2x (CONV-RELU-POOL) of 32 and 64 channels and FC, on 32x32 images."""
 
@@ -136,7 +161,7 @@ class Call:
     flops: int = 0
 
 
-Case = Conv | Pool | Training | Call
+Case = Conv | Pool | Layer | Training | Call
 
 ROWS = tuple(Conv(name, n, c, (h, w), *rest) for name, n, c, h, w, *rest in LAYERS)
 TINY = ROWS[-1]
@@ -159,9 +184,61 @@ OPERATORS: tuple[Case, ...] = (
 )
 
 
+_MAPS = (16, 64, 56, 56)  # of ResNet's first stage, a small batch
+_CHANNELS = dict.fromkeys(("weight", "bias", "running_mean", "running_var"), (64,))
+
+
+def _layer(
+    name: str, operator: str, x_shape: tuple[int, ...], weights: dict[str, Any] | None = None, **options: Any
+) -> Layer:
+    return Layer(name, operator, x_shape, tuple(options.items()), tuple((weights or {}).items()))
+
+
+def _transposed(name: str, n: int, c: int, size: tuple[int, ...], k: int, kernel: int, **options: int) -> Layer:
+    weights = {"weight": (c, k, *(kernel for _ in size)), "bias": (k,)}
+    return _layer(name, f"conv_transpose{len(size)}d", (n, c, *size), weights, **options)
+
+
+LAYERS_BESIDE: tuple[Layer, ...] = (
+    _transposed("dcgan_8x8", 16, 512, (8, 8), 256, 4, stride=2, padding=1),
+    _transposed("dcgan_32x32", 16, 128, (32, 32), 64, 4, stride=2, padding=1),
+    _transposed("dcgan_rgb", 16, 64, (32, 32), 3, 4, stride=2, padding=1),
+    _transposed("unet_up", 2, 128, (64, 64), 64, 2, stride=2),
+    _transposed("up_3x3", 4, 128, (28, 28), 64, 3, stride=2, padding=1, output_padding=1),
+    _transposed("audio_up8", 4, 64, (512,), 32, 16, stride=8, padding=4),
+    _transposed("volume_up", 2, 64, (8, 16, 16), 32, 2, stride=2),
+    _layer("avg2_112", "avg_pool2d", (4, 64, 112, 112), kernel_size=2),
+    _layer("avg3_56", "avg_pool2d", _MAPS, kernel_size=3, stride=1, padding=1),
+    _layer("avg3s2_56", "avg_pool2d", _MAPS, kernel_size=3, stride=2, padding=1),
+    _layer("adaptive7_32", "adaptive_avg_pool2d", (16, 256, 32, 32), output_size=7),
+    _layer("global_7", "adaptive_avg_pool2d", (16, 2048, 7, 7), output_size=1),
+    _layer("adaptive_max7", "adaptive_max_pool2d", (16, 256, 32, 32), output_size=7),
+    _layer("lp2_56", "lp_pool2d", _MAPS, norm_type=2.0, kernel_size=2),
+    _layer("batch_norm", "batch_norm", _MAPS, _CHANNELS),
+    _layer("batch_norm_train", "batch_norm", _MAPS, _CHANNELS, training=True),
+    _layer("group_norm32", "group_norm", (8, 256, 28, 28), {"weight": (256,), "bias": (256,)}, num_groups=32),
+    _layer("layer_norm768", "layer_norm", (8 * 197, 768), {"weight": (768,), "bias": (768,)}, normalized_shape=(768,)),
+    _layer("lrn5", "local_response_norm", (8, 96, 55, 55), size=5, alpha=1e-4, beta=0.75, k=2.0),
+    _layer("leaky_relu", "leaky_relu", _MAPS),
+    _layer("prelu", "prelu", _MAPS, {"weight": (64,)}),
+    _layer("sigmoid", "sigmoid", _MAPS),
+    _layer("tanh", "tanh", _MAPS),
+    _layer("silu", "silu", _MAPS),
+    _layer("gelu", "gelu", _MAPS),
+    _layer("nearest_x2", "interpolate", (4, 64, 56, 56), scale_factor=2, mode="nearest"),
+    _layer("bilinear_x2", "interpolate", (4, 64, 56, 56), scale_factor=2, mode="bilinear"),
+    _layer("reflect_3x3", "conv2d", (1, 64, 112, 112), {"weight": (64, 64, 3, 3)}, padding=1, pad_mode="reflect"),
+    _layer("replicate_5x5", "conv2d", (4, 3, 224, 224), {"weight": (16, 3, 5, 5)}, padding=2, pad_mode="replicate"),
+)
+
+
 def cases(section: str, only: Sequence[str] = ("*",)) -> list[Case]:
     """The cases of a section whose names match one of the patterns."""
-    everything = OPERATORS if section == "operators" else ROWS
+    everything: tuple[Case, ...] = ROWS
+    if section == "operators":
+        everything = OPERATORS
+    elif section in ("layers", "layer-gradients"):
+        everything = LAYERS_BESIDE
     return [case for case in everything if any(fnmatchcase(case.name, pattern) for pattern in only)]
 
 

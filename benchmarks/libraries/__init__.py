@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from benchmarks.rows import Case
+from benchmarks.rows import SECTIONS, Case
 
 
 @dataclass
@@ -50,10 +50,10 @@ LIBRARIES = {
         {
             "forward": ("convc plan", "convc", "convc nhwc"),
             "backward": ("convc", "convc nhwc"),
-            "operators": ("convc", "convc nhwc"),
+            **dict.fromkeys(("operators", "layers", "layer-gradients"), ("convc", "convc nhwc")),
         },
     ),
-    "torch": Entry("pytorch", ("torch",), {"forward": _TORCH, "backward": _TORCH, "operators": _TORCH}),
+    "torch": Entry("pytorch", ("torch",), dict.fromkeys(SECTIONS, _TORCH)),
     "ort": Entry("onnx_runtime", ("onnxruntime", "onnx"), {"forward": ("ort",)}),
     "openvino": Entry("openvino_runtime", ("openvino",), {"forward": ("openvino",)}),
     "ncnn": Entry("ncnn_net", ("ncnn",), {"forward": ("ncnn",)}),

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 import convc
-from benchmarks.libraries import Task
-from benchmarks.rows import TINY, Call, Case, Conv, Pool, Training, normal
+from benchmarks.libraries import Task, our_layers
+from benchmarks.rows import TINY, Call, Case, Conv, Layer, Pool, Training, normal
 
 _CONV: dict[int, Callable[..., Any]] = {1: convc.conv1d, 2: convc.conv2d, 3: convc.conv3d}
 _CONV_BACKWARD: dict[int, Callable[..., Any]] = {1: convc.conv1d_backward, 2: convc.conv2d_backward}
@@ -45,6 +45,8 @@ class Library:
             return self._conv(case, last, prepared, "gemm" if column == "reference" else "auto")
         if isinstance(case, Pool):
             return self._pool(case, last)
+        if isinstance(case, Layer):
+            return our_layers.task(section, case, last)
         if isinstance(case, Training):
             return self._training(case, last)
         return None if last else self._call(case)

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.libraries import Task
-from benchmarks.rows import TINY, Call, Case, Conv, Pool, Training, normal
+from benchmarks.libraries import Task, torch_layers
+from benchmarks.rows import TINY, Call, Case, Conv, Layer, Pool, Training, normal
 
 _CONV: dict[int, Callable[..., torch.Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -33,6 +33,8 @@ class Library:
 
     def task(self, section: str, case: Case, column: str) -> Task | None:
         last = column == "torch_cl"
+        if isinstance(case, Layer):
+            return torch_layers.task(section, case, last)
         if isinstance(case, Training):
             return self._training(case, last)
         if isinstance(case, Conv):
