@@ -153,6 +153,43 @@ convc_status convc_cross_entropy_forward(const convc_tensor *logits, const convc
 convc_status convc_cross_entropy_backward(const convc_tensor *grad_loss, const convc_tensor *logits, const convc_tensor *target,
                                           const convc_tensor *grad_logits);
 
+/* ---- normalisation: weight and bias (c) or NULL; mean and inv_std = 1 / sqrt(var + eps) are F64, or NULL forward; gradients that
+ * are NULL are not computed ---- */
+typedef struct convc_batch_norm_params {
+    int training; /* normalise by the mean and variance of x, and move the running ones by `momentum` towards them */
+    double momentum, eps;
+} convc_batch_norm_params;
+
+/* x (n, c[, *size]); running_mean, running_var, mean and inv_std (c). The running statistics may be NULL in training. */
+convc_status convc_batch_norm_forward(const convc_tensor *x, const convc_tensor *weight, const convc_tensor *bias,
+                                      const convc_tensor *running_mean, const convc_tensor *running_var,
+                                      const convc_batch_norm_params *params, const convc_tensor *y, const convc_tensor *mean,
+                                      const convc_tensor *inv_std);
+convc_status convc_batch_norm_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *weight,
+                                       const convc_tensor *mean, const convc_tensor *inv_std, int training,
+                                       const convc_tensor *grad_x, const convc_tensor *grad_w, const convc_tensor *grad_b);
+/* x (n, c[, *size]); mean and inv_std (n, groups): of c / groups channels of an image each. */
+convc_status convc_group_norm_forward(const convc_tensor *x, int64_t groups, const convc_tensor *weight, const convc_tensor *bias,
+                                      double eps, const convc_tensor *y, const convc_tensor *mean, const convc_tensor *inv_std);
+convc_status convc_group_norm_backward(const convc_tensor *grad_y, const convc_tensor *x, int64_t groups,
+                                       const convc_tensor *weight, const convc_tensor *mean, const convc_tensor *inv_std,
+                                       const convc_tensor *grad_x, const convc_tensor *grad_w, const convc_tensor *grad_b);
+/* x (*rows, d), weight and bias (d), mean and inv_std (*rows). */
+convc_status convc_layer_norm_forward(const convc_tensor *x, const convc_tensor *weight, const convc_tensor *bias, double eps,
+                                      const convc_tensor *y, const convc_tensor *mean, const convc_tensor *inv_std);
+convc_status convc_layer_norm_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *weight,
+                                       const convc_tensor *mean, const convc_tensor *inv_std, const convc_tensor *grad_x,
+                                       const convc_tensor *grad_w, const convc_tensor *grad_b);
+
+/* x (n, c[, *size]): y = x * (k + alpha / size * the sum of the squares of `size` channels around)^-beta */
+typedef struct convc_lrn_params {
+    int64_t size;
+    double alpha, beta, k;
+} convc_lrn_params;
+convc_status convc_lrn_forward(const convc_tensor *x, const convc_lrn_params *params, const convc_tensor *y);
+convc_status convc_lrn_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_lrn_params *params,
+                                const convc_tensor *grad_x);
+
 /* ---- threads and instruction sets ---- */
 convc_status convc_set_num_threads(int64_t n);
 int convc_get_num_threads(void);

@@ -174,6 +174,40 @@ def gemm(a, b):
     return np.einsum("mk,kn->mn", np.float64(a), np.float64(b))
 
 
+# ---- normalisation ----
+
+
+def spread_of(x, axes, eps):
+    """The mean over some axes, and the square root of the variance and `eps`, which broadcast to x."""
+    x = np.float64(x)
+    mean = x.mean(axes, keepdims=True)
+    return mean, np.sqrt(((x - mean) ** 2).mean(axes, keepdims=True) + eps)
+
+
+def normalise(x, axes, weight, bias, eps):
+    """`weight` and `bias` broadcast to x."""
+    mean, std = spread_of(x, axes, eps)
+    return (np.float64(x) - mean) / std * weight + bias
+
+
+def normalise_backward(grad, x, axes, weight, eps):
+    """grad_x, and of each element the gradients of its weight and its bias."""
+    mean, std = spread_of(x, axes, eps)
+    grad, normal = np.float64(grad), (np.float64(x) - mean) / std
+    through = grad * weight
+    falling = through.mean(axes, keepdims=True) + normal * (through * normal).mean(axes, keepdims=True)
+    return (through - falling) / std, grad * normal, grad
+
+
+def local_response_norm(x, size, alpha, beta, k):
+    x = np.float64(x)
+    y = np.empty_like(x)
+    for c in range(x.shape[1]):
+        around = x[:, max(0, c - size // 2) : c + (size - 1) // 2 + 1]
+        y[:, c] = x[:, c] / (k + alpha / size * (around**2).sum(1)) ** beta
+    return y
+
+
 # ---- elementwise, and the loss ----
 
 

@@ -72,6 +72,26 @@ CALLS = {
     "relu_backward": ({"grad": X, "x": integers(*X.shape, seed=3)}, {}),
     "softmax": ({"x": X}, {"axis": 1}),
     "softmax_backward": ({"grad": X, "y": integers(*X.shape, seed=3)}, {"axis": 2}),
+    "batch_norm": (
+        {"x": X, "running_mean": BIAS[:4], "running_var": BIAS[4:] ** 2, "weight": BIAS[2:6], "bias": BIAS[1:5]},
+        {"training": False},
+    ),
+    "batch_norm_backward": (
+        {"x": X, "grad": integers(*X.shape, seed=3), "weight": BIAS[2:6]},
+        {"mean": np.arange(4.0), "inv_std": np.ones(4), "training": True},
+    ),
+    "group_norm": ({"x": X, "weight": BIAS[2:6], "bias": BIAS[1:5]}, {"num_groups": 2, "return_statistics": True}),
+    "group_norm_backward": (
+        {"x": X, "grad": integers(*X.shape, seed=3), "weight": BIAS[2:6]},
+        {"num_groups": 2, "mean": np.ones((2, 2)), "inv_std": np.ones((2, 2))},
+    ),
+    "layer_norm": ({"x": X, "weight": integers(6, 7), "bias": integers(6, 7, seed=1)}, {"normalized_shape": (6, 7)}),
+    "layer_norm_backward": (
+        {"x": X, "grad": integers(*X.shape, seed=3), "weight": integers(6, 7)},
+        {"normalized_shape": (6, 7), "mean": np.ones((2, 4)), "inv_std": np.ones((2, 4))},
+    ),
+    "local_response_norm": ({"x": X}, {"size": 3}),
+    "local_response_norm_backward": ({"x": X, "grad": integers(*X.shape, seed=3)}, {"size": 3}),
     "cross_entropy": ({"logits": X[0, :2, :, 0].copy()}, {"target": TARGET, "reduction": "none"}),
     "cross_entropy_backward": (
         {"logits": X[0, :2, :, 0].copy(), "grad": BIAS[:2]},
@@ -213,8 +233,9 @@ def test_views(name, argument, view):
     seen = VIEWS[view](CALLS[name][0][argument])
     result = call(name, **{argument: seen})
     expected = call(name)
-    if "softmax" in name or "cross" in name:  # sums of exponentials are not exact
-        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+    if any(part in name for part in ("softmax", "cross", "norm")):  # such sums are not exact
+        for ours, theirs in zip(*((r if isinstance(r, tuple) else (r,)) for r in (result, expected)), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=2e-5)
     else:
         assert equal(result, expected)
 
@@ -260,7 +281,10 @@ def test_wrong_types(name, argument, kind):
         call(name, **{argument: WRONG_TYPES[kind](CALLS[name][0][argument])})
 
 
-@pytest.mark.parametrize(("name", "argument"), [pair for pair in ARGUMENTS if pair[1] not in ("bias", "grad")])
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [(name, a) for name, a in ARGUMENTS if a not in ("bias", "grad") and not ("norm" in name and a != "x")],
+)
 def test_none_is_no_array(name, argument):
     with pytest.raises(TypeError, match=f"^{argument} must be .*NoneType"):
         call(name, **{argument: None})
@@ -268,7 +292,12 @@ def test_none_is_no_array(name, argument):
 
 @pytest.mark.parametrize(
     ("name", "argument"),
-    [pair for pair in ARGUMENTS if pair[0] not in ("relu", "relu_backward", "softmax", "softmax_backward")],
+    [
+        pair
+        for pair in ARGUMENTS
+        if pair[0] not in ("relu", "relu_backward", "softmax", "softmax_backward", "local_response_norm")
+        and pair != ("layer_norm", "x")
+    ],
 )
 def test_wrong_ranks(name, argument):
     a = CALLS[name][0][argument]
@@ -476,6 +505,14 @@ ERRORS = {
     "target must have shape .2,., got .3,.": lambda: call("cross_entropy", target=np.zeros(3, int)),
     "target .*7": lambda: call("cross_entropy", target=np.array([0, 7])),
     "logits must have at least 1 class": lambda: convc.cross_entropy(np.empty((2, 0)), TARGET),
+    "running_mean must have shape .4,., a number for each channel of x, got .3,.": lambda: call(
+        "batch_norm", running_mean=BIAS[:3]
+    ),
+    "grad must have the shape of x, .2, 4, 6, 7., got .4, 6, 7.": lambda: call("group_norm_backward", grad=X[0]),
+    "normalized_shape must be that of the last axes of x, .* got .7, 6.": lambda: call(
+        "layer_norm", normalized_shape=(7, 6)
+    ),
+    "num_groups 3 must divide the 4 channels of x": lambda: call("group_norm", num_groups=3),
     "reduction must be 'mean', 'sum' or 'none', got 'avg'": lambda: call("cross_entropy", reduction="avg"),
     "grad must have shape .2,.": lambda: call("cross_entropy_backward", grad=BIAS[:3]),
     "input_shape must be a tuple of 4 ints, got 3": lambda: convc.prepare(WEIGHT, None, (4, 6, 7)),

@@ -342,6 +342,13 @@ def calls():
         )
     yield "softmax", Call("softmax", {"axis": 0}, x=ones(2, 3), axis=1)
     yield "softmax_backward", Call("softmax_backward", {"axis": 0}, grad=ones(2, 3), y=ones(2, 3), axis=1)
+    x, pair = ones(2, 4, 5), {"mean": np.ones((2, 2)), "inv_std": np.ones((2, 2))}
+    yield "group_norm", Call("group_norm", {"num_groups": 0}, x=x, num_groups=2)
+    yield "group_norm_backward", Call("group_norm_backward", {"num_groups": 0}, grad=x, x=x, num_groups=2, **pair)
+    yield "layer_norm", Call("layer_norm", {"normalized_shape": 0}, x=x, normalized_shape=5)
+    yield "layer_norm of two axes", Call("layer_norm", {"normalized_shape": "shape"}, x=x, normalized_shape=(4, 5))
+    yield "local_response_norm", Call("local_response_norm", {"size": 0}, x=x, size=3)
+    yield "local_response_norm_backward", Call("local_response_norm_backward", {"size": 0}, grad=x, x=x, size=3)
     yield "set_num_threads", Call("set_num_threads", {"n": 0}, n=1)
 
 

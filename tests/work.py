@@ -42,6 +42,7 @@ def everything():
         y, indices = convc.max_pool2d(x, 3, 2, 1, layout=layout, return_indices=True)
         results[f"pool {key}"], results[f"pool indices {key}"] = y, indices
         results[f"pool backward {key}"] = convc.max_pool2d_backward(y, indices, x.shape, layout=layout)
+        results |= normalisations(key, layout, x, normal(56, dtype=dtype))
         results[f"relu {key}"] = convc.relu(x)
         results[f"relu backward {key}"] = convc.relu_backward(x, x)
         results[f"softmax {key}"] = convc.softmax(x, 1)
@@ -56,6 +57,25 @@ def everything():
             results[f"linear backward {part} {key}"] = gradient
         cols = convc.im2col(x[:1, :16], 3)
         results[f"im2col {key}"], results[f"col2im {key}"] = cols, convc.col2im(cols, (56, 56), 3)
+    return results
+
+
+def normalisations(key, layout, x, weight):
+    if layout == "NCHW":
+        x = x[:, :56]
+    results, grad = {}, x[::-1]
+    forms = {
+        "batch": (convc.batch_norm, convc.batch_norm_backward, (None, None), (), {"training": True, "layout": layout}),
+        "group": (convc.group_norm, convc.group_norm_backward, (7,), (7,), {"layout": layout}),
+        "layer": (convc.layer_norm, convc.layer_norm_backward, (56,), (56,), {}),
+    }
+    for name, (forward, backward, options, same, keywords) in forms.items():
+        y, mean, inv_std = forward(x, *options, weight, weight, **keywords, return_statistics=True)
+        results[f"{name} norm {key}"] = y
+        for part, gradient in zip("xwb", backward(grad, x, *same, mean, inv_std, weight, **keywords), strict=True):
+            results[f"{name} norm backward {part} {key}"] = gradient
+    results[f"response {key}"] = convc.local_response_norm(x, 5, layout=layout)
+    results[f"response backward {key}"] = convc.local_response_norm_backward(grad, x, 5, layout=layout)
     return results
 
 

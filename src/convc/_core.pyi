@@ -463,6 +463,168 @@ def cross_entropy_backward(
     *,
     reduction: str = "mean",
 ) -> NDArray[_Real]: ...
+@overload
+def batch_norm(
+    x: NDArray[_Real],
+    running_mean: NDArray[_Real] | None,
+    running_var: NDArray[_Real] | None,
+    weight: NDArray[_Real] | None = None,
+    bias: NDArray[_Real] | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+    return_statistics: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def batch_norm(
+    x: NDArray[_Real],
+    running_mean: NDArray[_Real] | None,
+    running_var: NDArray[_Real] | None,
+    weight: NDArray[_Real] | None = None,
+    bias: NDArray[_Real] | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+    return_statistics: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def batch_norm_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    weight: NDArray[_Real] | None = None,
+    training: bool = False,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+) -> _Gradients[_Real]: ...
+@overload
+def batch_norm_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    weight: NDArray[_Real] | None = None,
+    training: bool = False,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+@overload
+def group_norm(
+    x: NDArray[_Real],
+    num_groups: SupportsIndex,
+    weight: NDArray[_Real] | None = None,
+    bias: NDArray[_Real] | None = None,
+    eps: float = 1e-5,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+    return_statistics: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def group_norm(
+    x: NDArray[_Real],
+    num_groups: SupportsIndex,
+    weight: NDArray[_Real] | None = None,
+    bias: NDArray[_Real] | None = None,
+    eps: float = 1e-5,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+    return_statistics: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def group_norm_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    num_groups: SupportsIndex,
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    weight: NDArray[_Real] | None = None,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+) -> _Gradients[_Real]: ...
+@overload
+def group_norm_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    num_groups: SupportsIndex,
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    weight: NDArray[_Real] | None = None,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+@overload
+def layer_norm(
+    x: NDArray[_Real],
+    normalized_shape: _Axes,
+    weight: NDArray[_Real] | None = None,
+    bias: NDArray[_Real] | None = None,
+    eps: float = 1e-5,
+    *,
+    return_statistics: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def layer_norm(
+    x: NDArray[_Real],
+    normalized_shape: _Axes,
+    weight: NDArray[_Real] | None = None,
+    bias: NDArray[_Real] | None = None,
+    eps: float = 1e-5,
+    *,
+    return_statistics: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.float64], NDArray[np.float64]]: ...
+@overload
+def layer_norm_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    normalized_shape: _Axes,
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    weight: NDArray[_Real] | None = None,
+) -> _Gradients[_Real]: ...
+@overload
+def layer_norm_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    normalized_shape: _Axes,
+    mean: NDArray[np.float64],
+    inv_std: NDArray[np.float64],
+    weight: NDArray[_Real] | None = None,
+    *,
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+def local_response_norm(
+    x: NDArray[_Real],
+    size: SupportsIndex,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 1.0,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def local_response_norm_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    size: SupportsIndex,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 1.0,
+    *,
+    layout: _Layout | Literal["NC"] | None = None,
+) -> NDArray[_Real]: ...
 def set_num_threads(n: SupportsIndex) -> None: ...
 def get_num_threads() -> int: ...
 def set_isa(name: str) -> None: ...

@@ -129,6 +129,44 @@ cdef extern from "convc.h" nogil:
     convc_status convc_cross_entropy_backward(const convc_tensor *grad_loss, const convc_tensor *logits,
                                               const convc_tensor *target, const convc_tensor *grad_logits)
 
+    ctypedef struct convc_batch_norm_params:
+        int training
+        double momentum
+        double eps
+
+    ctypedef struct convc_lrn_params:
+        int64_t size
+        double alpha
+        double beta
+        double k
+
+    convc_status convc_batch_norm_forward(const convc_tensor *x, const convc_tensor *weight, const convc_tensor *bias,
+                                          const convc_tensor *running_mean, const convc_tensor *running_var,
+                                          const convc_batch_norm_params *params, const convc_tensor *y,
+                                          const convc_tensor *mean, const convc_tensor *inv_std)
+    convc_status convc_batch_norm_backward(const convc_tensor *grad_y, const convc_tensor *x,
+                                           const convc_tensor *weight, const convc_tensor *mean,
+                                           const convc_tensor *inv_std, int training,
+                                           const convc_tensor *grad_x, const convc_tensor *grad_w,
+                                           const convc_tensor *grad_b)
+    convc_status convc_group_norm_forward(const convc_tensor *x, int64_t groups, const convc_tensor *weight,
+                                          const convc_tensor *bias, double eps, const convc_tensor *y,
+                                          const convc_tensor *mean, const convc_tensor *inv_std)
+    convc_status convc_group_norm_backward(const convc_tensor *grad_y, const convc_tensor *x, int64_t groups,
+                                           const convc_tensor *weight, const convc_tensor *mean,
+                                           const convc_tensor *inv_std, const convc_tensor *grad_x,
+                                           const convc_tensor *grad_w, const convc_tensor *grad_b)
+    convc_status convc_layer_norm_forward(const convc_tensor *x, const convc_tensor *weight, const convc_tensor *bias,
+                                          double eps, const convc_tensor *y, const convc_tensor *mean,
+                                          const convc_tensor *inv_std)
+    convc_status convc_layer_norm_backward(const convc_tensor *grad_y, const convc_tensor *x,
+                                           const convc_tensor *weight, const convc_tensor *mean,
+                                           const convc_tensor *inv_std, const convc_tensor *grad_x,
+                                           const convc_tensor *grad_w, const convc_tensor *grad_b)
+    convc_status convc_lrn_forward(const convc_tensor *x, const convc_lrn_params *params, const convc_tensor *y)
+    convc_status convc_lrn_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_lrn_params *params,
+                                    const convc_tensor *grad_x)
+
     convc_status convc_set_num_threads(int64_t n)
     int convc_get_num_threads()
     const char *convc_get_isa()

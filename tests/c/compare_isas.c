@@ -1,5 +1,6 @@
 /* Runs random convolutions, pools and their gradients, on integers so that results are exact, under every instruction set of the
- * machine, and compares each with the scalar kernels; and Winograd's convolution, which rounds, with the sums of products. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
+ * machine, and compares each with the scalar kernels; and what rounds, Winograd's convolution with the sums of products, and
+ * normalisations. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,46 @@ static int run_winograd(const char *isa, int *compared) {
     return failed;
 }
 
+/* y and grad_x of a normalisation by the batch, or else by groups of two channels. */
+static void norm(const char *isa, const convc_tensor *x, const convc_tensor *grad, int by_batch, int last, convc_tensor out[2]) {
+    const convc_batch_norm_params p = {.training = 1, .eps = 1};
+    const int64_t item = 8, n = x->shape[0], c = x->shape[1], sets[4] = {by_batch ? 1 : n, by_batch ? c : c / 2, 1, 1};
+    convc_tensor kept[2];
+    must(convc_set_isa(isa));
+    for (int i = 0; i < 2; i++) {
+        out[i] = tensor(x->shape, x->dtype, last, 0);
+        kept[i] = tensor(sets, CONVC_F64, 0, 0);
+        kept[i].ndim = by_batch ? 1 : 2;
+        if (by_batch) kept[i].shape[0] = c;
+        kept[i].strides[0] = by_batch ? item : sets[1] * item;
+    }
+    if (by_batch) must(convc_batch_norm_forward(x, NULL, NULL, NULL, NULL, &p, &out[0], &kept[0], &kept[1]));
+    else must(convc_group_norm_forward(x, c / 2, NULL, NULL, p.eps, &out[0], &kept[0], &kept[1]));
+    if (by_batch) must(convc_batch_norm_backward(grad, x, NULL, &kept[0], &kept[1], 1, &out[1], NULL, NULL));
+    else must(convc_group_norm_backward(grad, x, c / 2, NULL, &kept[0], &kept[1], &out[1], NULL, NULL));
+    free(kept[0].data);
+    free(kept[1].data);
+}
+
+/* How many of y and grad_x of a normalisation are not what they should be. */
+static int run_norm(const char *isa, int *compared) {
+    const int64_t shape[4] = {draw(2, 4), 2 * draw(1, 70), draw(1, 20), draw(1, 20)};
+    convc_dtype dtype = draw(0, 1) ? CONVC_F32 : CONVC_F64;
+    int last = (int)draw(0, 1), by_batch = (int)draw(0, 1), failed = 0;
+    convc_tensor x = tensor(shape, dtype, last, 1), grad = tensor(shape, dtype, last, 1), want[2], got[2];
+    norm("scalar", &x, &grad, by_batch, last, want);
+    norm(isa, &x, &grad, by_batch, last, got);
+    for (int i = 0; i < 2; i++) {
+        failed += !close(&got[i], &want[i]);
+        free(want[i].data);
+        free(got[i].data);
+    }
+    *compared += 2;
+    free(x.data);
+    free(grad.data);
+    return failed;
+}
+
 #define RESULTS 7
 
 int main(int argc, char **argv) {
@@ -153,6 +194,9 @@ int main(int argc, char **argv) {
             run_pool(&x, &p, ws, last, got + 3);
             int apart = run_winograd(isas[i], &compared);
             if (apart) printf("round %d: %s differs in %d results of Winograd's algorithm\n", round, isas[i], apart);
+            failed += apart;
+            apart = run_norm(isas[i], &compared);
+            if (apart) printf("round %d: %s differs in %d results of a normalisation\n", round, isas[i], apart);
             failed += apart;
             for (int k = 0; k < RESULTS; k++, compared++) {
                 if (!same(&want[k], &got[k])) {

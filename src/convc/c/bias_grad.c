@@ -15,12 +15,6 @@ typedef struct sum_job {
     double *sums; /* (parts, channels), if there is more than one part */
 } sum_job;
 
-static void store_sum(const convc_tensor *bias, int64_t channel, double sum) {
-    char *to = (char *)bias->data + channel * bias->strides[0];
-    if (bias->dtype == CONVC_F32) *(float *)to = (float)sum;
-    else *(double *)to = sum;
-}
-
 static void sum_task(const void *context, int64_t task, void *workspace) {
     const sum_job *j = context;
     double sums[GROUP] = {0};
@@ -34,18 +28,8 @@ static void sum_task(const void *context, int64_t task, void *workspace) {
     }
     for (int64_t c = 0; c < channels; c++) {
         if (j->parts > 1) j->sums[part * j->channels + first + c] = sums[c];
-        else store_sum(j->grad_bias, first + c, sums[c]);
+        else convc_set_number(j->grad_bias, first + c, sums[c]);
     }
-}
-
-static convc_tensor without_channels(const convc_tensor *t) {
-    convc_tensor pixels = *t;
-    pixels.ndim--;
-    for (int i = 1; i < pixels.ndim; i++) {
-        pixels.shape[i] = t->shape[i + 1];
-        pixels.strides[i] = t->strides[i + 1];
-    }
-    return pixels;
 }
 
 convc_status convc_backward_bias(const convc_tensor *grad_y, const convc_tensor *grad_bias) {
@@ -57,7 +41,7 @@ convc_status convc_backward_bias(const convc_tensor *grad_y, const convc_tensor 
     TRY(convc_check_disjoint(grad_bias, "grad_bias", grad_y, "grad"));
     if (convc_size(grad_y) == 0) return convc_fill_zero(grad_bias);
 
-    convc_tensor view = without_channels(grad_y);
+    convc_tensor view = convc_without_channels(grad_y);
     sum_job j = {.kernels = convc_kernels_for(grad_y->dtype), .grad_y = grad_y, .grad_bias = grad_bias};
     j.pixels = convc_lines_of(1, &view, NULL, NULL);
     j.channels = grad_y->shape[1];
@@ -70,7 +54,7 @@ convc_status convc_backward_bias(const convc_tensor *grad_y, const convc_tensor 
     for (int64_t c = 0; c < j.channels && j.parts > 1; c++) {
         double sum = 0;
         for (int64_t part = 0; part < j.parts; part++) sum += sums[part * j.channels + c];
-        store_sum(grad_bias, c, sum);
+        convc_set_number(grad_bias, c, sum);
     }
     return CONVC_OK;
 }

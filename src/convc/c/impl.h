@@ -39,6 +39,8 @@ convc_status convc_check_output(const convc_tensor *t, const char *name, int min
 convc_status convc_check_disjoint(const convc_tensor *out, const char *out_name, const convc_tensor *in, const char *in_name);
 convc_status convc_check_dtype(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name);
 convc_status convc_check_shape(const convc_tensor *t, const char *name, const int64_t *shape, int ndim);
+/* A real tensor of the other's shape and dtype. */
+convc_status convc_check_like(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name);
 int64_t convc_size(const convc_tensor *t);
 int64_t convc_itemsize(convc_dtype dtype);
 static inline int64_t element_stride(const convc_tensor *t, int axis) { return t->strides[axis] / convc_itemsize(t->dtype); }
@@ -153,6 +155,8 @@ struct direct_tile;
 struct padding; /* pad.h */
 struct pool; /* pool.h */
 struct winograd_job; /* winograd.h */
+struct norm_block; /* norm.h */
+struct lrn_block; /* lrn.h */
 
 typedef struct convc_kernels {
     int mr, nr, kc, lda; /* register block, depth of a packed panel, row length of a packed A panel */
@@ -216,6 +220,18 @@ typedef struct convc_kernels {
                                    void *grad_logits, int64_t to_step);
     /* reduce_tmpl.c: sums[c] += the sum of x[i * step + c * stride_c] over i < n. */
     void (*sum_line)(const void *x, int64_t step, int64_t n, int64_t stride_c, int64_t channels, double *sums);
+    /* norm_tmpl.c: blocks of pixels, with rows of `ld` coefficients and what is summed for each channel; and single rows. */
+    void (*norm_moments)(const struct norm_block *b, const void *coefs, int64_t ld, void *sums);
+    void (*norm_sums)(const struct norm_block *b, const void *coefs, int64_t ld, void *sums);
+    void (*norm_map)(const struct norm_block *b, const void *coefs, int64_t ld, void *sums);
+    void (*layer_norm)(const void *x, int64_t n, const void *weight, const void *bias, double eps, void *y, double *mean,
+                       double *inv_std);
+    void (*layer_norm_backward)(const void *grad_y, const void *x, int64_t n, const void *weight, double mean, double inv_std,
+                                void *grad_x, void *sums, void *scratch);
+    /* lrn_tmpl.c: n pixels, at most lrn_pixels, of all channels. */
+    int lrn_pixels;
+    void (*lrn)(const struct lrn_block *b, void *workspace);
+    void (*lrn_backward)(const struct lrn_block *b, void *workspace);
 } convc_kernels;
 
 const convc_kernels *convc_kernels_for(convc_dtype dtype);

@@ -80,3 +80,28 @@ line_piece lines_piece(const lines *l, int64_t i) {
     }
     return piece;
 }
+
+convc_tensor convc_without_channels(const convc_tensor *t) {
+    convc_tensor pixels = *t;
+    pixels.ndim--;
+    for (int i = 1; i < pixels.ndim; i++) {
+        pixels.shape[i] = t->shape[i + 1];
+        pixels.strides[i] = t->strides[i + 1];
+    }
+    return pixels;
+}
+
+char *convc_row(const convc_tensor *t, int axes, int64_t row) {
+    char *at = t->data;
+    for (int i = axes - 1; i >= 0; i--) {
+        at += row % t->shape[i] * t->strides[i];
+        row /= t->shape[i];
+    }
+    return at;
+}
+
+void convc_set_number(const convc_tensor *vector, int64_t i, double value) {
+    char *at = (char *)vector->data + i * vector->strides[0];
+    if (vector->dtype == CONVC_F32) *(float *)at = (float)value;
+    else *(double *)at = value;
+}

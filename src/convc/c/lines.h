@@ -28,4 +28,11 @@ typedef struct line_piece {
 static inline int64_t lines_pieces(const lines *l) { return l->count * l->pieces; }
 line_piece lines_piece(const lines *l, int64_t i);
 
+/* The same memory as (n, *space), of channel 0. */
+convc_tensor convc_without_channels(const convc_tensor *t);
+/* The address of element `row` of the first axes, the last of these fastest. */
+char *convc_row(const convc_tensor *t, int axes, int64_t row);
+/* vector[i] = value */
+void convc_set_number(const convc_tensor *vector, int64_t i, double value);
+
 #endif

@@ -156,6 +156,12 @@ convc_status convc_check_shape(const convc_tensor *t, const char *name, const in
                    describe(t->shape, t->ndim, got, TEXT));
 }
 
+convc_status convc_check_like(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name) {
+    TRY(convc_check_tensor(t, name, 0, CONVC_MAX_NDIM));
+    TRY(convc_check_shape(t, name, like->shape, like->ndim));
+    return convc_check_dtype(t, name, like, like_name);
+}
+
 /* ---- windows ---- */
 
 convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after) {

@@ -1,5 +1,5 @@
 /* Softmax and the cross-entropy of class numbers: rows along the last axis, each computed by one thread. */
-#include "impl.h"
+#include "lines.h"
 
 #define ELEMENT_FLOPS 32.0 /* an exponential and its sum */
 #define TASK_ELEMENTS 8192
@@ -11,15 +11,6 @@ typedef struct rows_job {
     int64_t rows, tasks;
 } rows_job;
 
-static char *row_of(const convc_tensor *t, int axes, int64_t row) {
-    char *at = t->data;
-    for (int i = axes - 1; i >= 0; i--) {
-        at += row % t->shape[i] * t->strides[i];
-        row /= t->shape[i];
-    }
-    return at;
-}
-
 static convc_status run_rows(convc_task run, rows_job *j) {
     const convc_tensor *t = j->x;
     int64_t size = convc_size(t);
@@ -30,12 +21,6 @@ static convc_status run_rows(convc_task run, rows_job *j) {
     return convc_parallel(run, j, j->tasks, ELEMENT_FLOPS * (double)size, 0);
 }
 
-static convc_status check_like(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name) {
-    TRY(convc_check_tensor(t, name, 1, CONVC_MAX_NDIM));
-    TRY(convc_check_shape(t, name, like->shape, like->ndim));
-    return convc_check_dtype(t, name, like, like_name);
-}
-
 /* ---- softmax ---- */
 
 static void softmax_task(const void *context, int64_t task, void *workspace) {
@@ -43,13 +28,13 @@ static void softmax_task(const void *context, int64_t task, void *workspace) {
     int last = j->x->ndim - 1;
     (void)workspace;
     for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
-        j->kernels->softmax(row_of(j->x, last, row), element_stride(j->x, last), row_of(j->y, last, row),
+        j->kernels->softmax(convc_row(j->x, last, row), element_stride(j->x, last), convc_row(j->y, last, row),
                             element_stride(j->y, last), j->x->shape[last]);
 }
 
 convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y) {
     TRY(convc_check_tensor(x, "x", 1, CONVC_MAX_NDIM));
-    TRY(check_like(y, "out", x, "x"));
+    TRY(convc_check_like(y, "out", x, "x"));
     TRY(convc_check_output(y, "out", 1, CONVC_MAX_NDIM));
     TRY(convc_check_disjoint(y, "out", x, "x"));
     rows_job j = {.x = x, .y = y};
@@ -61,15 +46,15 @@ static void softmax_backward_task(const void *context, int64_t task, void *works
     int last = j->x->ndim - 1;
     (void)workspace;
     for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
-        j->kernels->softmax_backward(row_of(j->grad, last, row), element_stride(j->grad, last), row_of(j->y, last, row),
-                                     element_stride(j->y, last), row_of(j->x, last, row), element_stride(j->x, last),
+        j->kernels->softmax_backward(convc_row(j->grad, last, row), element_stride(j->grad, last), convc_row(j->y, last, row),
+                                     element_stride(j->y, last), convc_row(j->x, last, row), element_stride(j->x, last),
                                      j->x->shape[last]);
 }
 
 convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tensor *y, const convc_tensor *grad_x) {
     TRY(convc_check_tensor(grad_y, "grad", 1, CONVC_MAX_NDIM));
-    TRY(check_like(y, "y", grad_y, "grad"));
-    TRY(check_like(grad_x, "grad_x", grad_y, "grad"));
+    TRY(convc_check_like(y, "y", grad_y, "grad"));
+    TRY(convc_check_like(grad_x, "grad_x", grad_y, "grad"));
     TRY(convc_check_output(grad_x, "grad_x", 1, CONVC_MAX_NDIM));
     TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));
     TRY(convc_check_disjoint(grad_x, "grad_x", y, "y"));
@@ -79,7 +64,7 @@ convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tens
 
 /* ---- cross-entropy ---- */
 
-static int64_t target_of(const convc_tensor *target, int64_t row) { return *(const int64_t *)row_of(target, 1, row); }
+static int64_t target_of(const convc_tensor *target, int64_t row) { return *(const int64_t *)convc_row(target, 1, row); }
 
 static convc_status check_target(const convc_tensor *target, const convc_tensor *logits) {
     TRY(convc_check_any(target, "target", 1, 1));
@@ -105,8 +90,8 @@ static void cross_entropy_task(const void *context, int64_t task, void *workspac
     const rows_job *j = context;
     (void)workspace;
     for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
-        j->kernels->cross_entropy(row_of(j->x, 1, row), element_stride(j->x, 1), j->x->shape[1], target_of(j->target, row),
-                                  row_of(j->y, 1, row));
+        j->kernels->cross_entropy(convc_row(j->x, 1, row), element_stride(j->x, 1), j->x->shape[1], target_of(j->target, row),
+                                  convc_row(j->y, 1, row));
 }
 
 convc_status convc_cross_entropy_forward(const convc_tensor *logits, const convc_tensor *target, const convc_tensor *loss) {
@@ -124,8 +109,9 @@ static void cross_entropy_backward_task(const void *context, int64_t task, void 
     const rows_job *j = context;
     (void)workspace;
     for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
-        j->kernels->cross_entropy_backward(row_of(j->grad, 1, row), row_of(j->x, 1, row), element_stride(j->x, 1), j->x->shape[1],
-                                           target_of(j->target, row), row_of(j->y, 1, row), element_stride(j->y, 1));
+        j->kernels->cross_entropy_backward(convc_row(j->grad, 1, row), convc_row(j->x, 1, row), element_stride(j->x, 1),
+                                           j->x->shape[1], target_of(j->target, row), convc_row(j->y, 1, row),
+                                           element_stride(j->y, 1));
 }
 
 convc_status convc_cross_entropy_backward(const convc_tensor *grad_loss, const convc_tensor *logits, const convc_tensor *target,
@@ -133,7 +119,7 @@ convc_status convc_cross_entropy_backward(const convc_tensor *grad_loss, const c
     TRY(convc_check_tensor(logits, "logits", 2, 2));
     TRY(check_target(target, logits));
     TRY(check_values(grad_loss, "grad", logits));
-    TRY(check_like(grad_logits, "grad_logits", logits, "logits"));
+    TRY(convc_check_like(grad_logits, "grad_logits", logits, "logits"));
     TRY(convc_check_output(grad_logits, "grad_logits", 2, 2));
     TRY(convc_check_disjoint(grad_logits, "grad_logits", grad_loss, "grad"));
     TRY(convc_check_disjoint(grad_logits, "grad_logits", logits, "logits"));

@@ -9,12 +9,16 @@ from convc.nn._dense import Dropout, Flatten, Linear, ReLU
 from convc.nn._files import load_model
 from convc.nn._gradient import input_gradient
 from convc.nn._module import Buffer, IncompatibleKeys, Module, Parameter
+from convc.nn._norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, LocalResponseNorm
 from convc.nn._sequential import Sequential
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d, MaxPool1d, MaxPool2d, MaxPool3d
 from convc.nn._summary import Summary
 from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "Buffer",
     "Concat",
     "Conv1d",
@@ -25,8 +29,11 @@ __all__ = [
     "ConvTranspose3d",
     "Dropout",
     "Flatten",
+    "GroupNorm",
     "IncompatibleKeys",
+    "LayerNorm",
     "Linear",
+    "LocalResponseNorm",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",

@@ -9,7 +9,7 @@ import numpy as np
 
 from convc import _core, shapes
 from convc.nn._module import Array, Backward, Module
-from convc.nn._weights import Random, accumulate, choice, data, initial
+from convc.nn._weights import Random, accumulate, choice, data, initial, number
 from convc.shapes import ReceptiveField
 
 
@@ -54,6 +54,8 @@ class Linear(Module):
         self.activation = choice(activation, "activation", (None, "relu"))
         shape = self.weight_shape(self.in_features, self.out_features)
         self.weight, self.bias = initial(shape, self.out_features if bias else None, dtype, rng)
+
+    out_axis = 0
 
     @staticmethod
     def weight_shape(in_features: int, out_features: int, **_: Any) -> tuple[int, ...]:
@@ -198,10 +200,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: Random = None) -> None:
-        try:
-            self.p = float(p)
-        except (TypeError, ValueError):
-            raise TypeError(f"p must be a number, got {p!r}") from None
+        self.p = number(p, "p")
         if not 0 <= self.p <= 1:
             raise ValueError(f"p must be from 0 to 1, got {p!r}")
         self.rng = np.random.default_rng(rng)

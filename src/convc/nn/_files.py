@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from convc.nn import _blocks, _dense, _sequential, _spatial, _transpose
+from convc.nn import _blocks, _dense, _norm, _sequential, _spatial, _transpose
 from convc.nn._module import Array, IncompatibleKeys, Module
 from convc.nn._weights import choice
 
@@ -35,6 +35,12 @@ _LAYERS: dict[str, type[Module]] = {
         _dense.ReLU,
         _dense.Flatten,
         _dense.Dropout,
+        _norm.BatchNorm1d,
+        _norm.BatchNorm2d,
+        _norm.BatchNorm3d,
+        _norm.GroupNorm,
+        _norm.LayerNorm,
+        _norm.LocalResponseNorm,
         _sequential.Sequential,
         _blocks.Residual,
         _blocks.Concat,
@@ -152,7 +158,7 @@ def _build(description: Any, prefix: str, state: Mapping[str, Array]) -> Module:
     options = {key: _tuples(value) for key, value in description.items() if key != "type"}
     if kind in _NESTED:
         return _build_nested(kind, options, prefix, state)
-    _check_weight(_LAYERS[kind], options, prefix, state)
+    _check_arrays(_LAYERS[kind], options, prefix, state)
     layer = _LAYERS[kind](**options)
     if layer.config() != options:
         raise ValueError(f"{prefix}{kind}: expected {sorted(layer.config())}, got {options}")
@@ -169,19 +175,21 @@ def _build_nested(kind: str, options: dict[str, Any], prefix: str, state: Mappin
     return _LAYERS[kind](*layers, **options)
 
 
-def _check_weight(kind: type[Module], options: dict[str, Any], prefix: str, state: Mapping[str, Array]) -> None:
-    """The weight is as large as described: a layer of a billion channels is not even begun."""
-    if not hasattr(kind, "weight_shape"):
+def _check_arrays(kind: type[Any], options: dict[str, Any], prefix: str, state: Mapping[str, Array]) -> None:
+    """The arrays are as large as described: a layer of a billion channels is not even begun."""
+    if not hasattr(kind, "weight_shape") and not hasattr(kind, "state_shapes"):
         return
     choice(options.get("dtype"), "dtype", ("float32", "float64"))
     try:
-        described = kind.weight_shape(**options)
+        several = hasattr(kind, "state_shapes")
+        described = kind.state_shapes(**options) if several else {"weight": kind.weight_shape(**options)}
     except (TypeError, ArithmeticError) as error:
         raise ValueError(f"{prefix}{kind.__name__}: {error}") from None
-    name = f"{prefix}weight"
-    if name not in state or state[name].shape != described:
-        got = state[name].shape if name in state else "none"
-        raise ValueError(f"{name} is described with the shape {described}, the file has {got}")
+    for name, shape in described.items():
+        full = f"{prefix}{name}"
+        if full not in state or state[full].shape != shape:
+            got = state[full].shape if full in state else "none"
+            raise ValueError(f"{full} is described with the shape {shape}, the file has {got}")
 
 
 def _tuples(value: Any) -> Any:

@@ -71,6 +71,8 @@ class Spatial(Module):
 class Convolution(Spatial):
     """What all convolutions share, transposed ones too."""
 
+    out_axis = 0
+
     _operator: ClassVar[Callable[..., Array]]
     _gradient: ClassVar[Callable[..., tuple[Any, Any, Any]]]
 

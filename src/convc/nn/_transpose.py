@@ -13,6 +13,8 @@ from convc.shapes import ReceptiveField
 
 
 class _ConvTranspose(Convolution):
+    out_axis = 1
+
     def __init__(
         self,
         in_channels: int,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convc.nn._module import Array, Parameter
+from convc.nn._module import Array, Buffer, Parameter
 
 Random = np.random.Generator | int | None
 
@@ -19,13 +19,26 @@ def choice(value: Any, name: str, choices: tuple[Any, ...]) -> Any:
     return value
 
 
+def number(value: Any, name: str) -> float:
+    """`value` as a float; the error names the argument."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """One of the two types that a layer may have."""
+    return choice(np.dtype(dtype), "dtype", (np.dtype(np.float32), np.dtype(np.float64)))  # type: ignore[no-any-return]
+
+
 def initial(shape: tuple[int, ...], biases: int | None, dtype: Any, rng: Random) -> tuple[Parameter, Parameter | None]:
     """
     Weight and so many biases with PyTorch's initial values: uniform within 1 / sqrt(fan_in) of zero.
 
     That is He et al.'s initialization (https://arxiv.org/abs/1502.01852) for leaky units of slope sqrt(5).
     """
-    dtype = choice(np.dtype(dtype), "dtype", (np.dtype(np.float32), np.dtype(np.float64)))
+    dtype = float_dtype(dtype)
     generator = np.random.default_rng(rng)
     bound = dtype.type(1 / math.sqrt(math.prod(shape[1:])))
 
@@ -38,15 +51,16 @@ def initial(shape: tuple[int, ...], biases: int | None, dtype: Any, rng: Random)
     return draw(shape), None if biases is None else draw((biases,))
 
 
-def accumulate(weight: Parameter, bias: Parameter | None, grads: tuple[Any, Any, Any]) -> Array | None:
-    """Give the parameters their gradients and return that of the input."""
+def accumulate(weight: Parameter | None, bias: Parameter | None, grads: tuple[Any, Any, Any]) -> Array | None:
+    """Give the parameters, where there are any, their gradients and return that of the input."""
     grad_x, grad_weight, grad_bias = grads
-    weight.accumulate(grad_weight)
+    if weight is not None:
+        weight.accumulate(grad_weight)
     if bias is not None:
         bias.accumulate(grad_bias)
     return grad_x  # type: ignore[no-any-return]
 
 
-def data(parameter: Parameter | None) -> Array | None:
-    """The array of a parameter that may be absent."""
-    return None if parameter is None else parameter.data
+def data(held: Parameter | Buffer | None) -> Array | None:
+    """The array of a parameter or buffer that may be absent."""
+    return None if held is None else held.data

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "../pad.h"
+#include "../lrn.h"
+#include "../norm.h"
 #include "../pool.h"
 #include "../winograd.h"
 
@@ -61,6 +63,8 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "pool_tmpl.c"
 #include "eltwise_tmpl.c"
 #include "reduce_tmpl.c"
+#include "norm_tmpl.c"
+#include "lrn_tmpl.c"
 
 static const convc_kernels FN(table) = {
     .mr = MR,
@@ -109,4 +113,12 @@ static const convc_kernels FN(table) = {
     .cross_entropy = FN(cross_entropy),
     .cross_entropy_backward = FN(cross_entropy_backward),
     .sum_line = FN(sum_line),
+    .norm_moments = FN(norm_moments),
+    .norm_sums = FN(norm_sums),
+    .norm_map = FN(norm_map),
+    .layer_norm = FN(layer_norm),
+    .layer_norm_backward = FN(layer_norm_backward),
+    .lrn_pixels = LRN_PIXELS,
+    .lrn = FN(lrn),
+    .lrn_backward = FN(lrn_backward),
 };
