@@ -85,6 +85,12 @@ convc_status convc_conv_output_shape(int ndim, const int64_t *x_shape, const int
 convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params, int64_t *y_shape);
 /* The padding that keeps the extent at stride 1; an odd total puts the extra element after. */
 convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after);
+/* Every spatial size is the one given. */
+convc_status convc_adaptive_output_shape(int ndim, const int64_t *x_shape, const int64_t *output_size, int64_t *y_shape);
+/* The shape that max pooling brings to x_shape: `output_size` where it is not NULL and less than a stride off, else what a last window
+ * that fits exactly would give. params->dilation and ->fit are not read. */
+convc_status convc_unpool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params,
+                                       const int64_t *output_size, int64_t *y_shape);
 /* Columns shape (n, c * prod(kernel), positions); params->groups, ->activation and ->pad_mode are not read. */
 convc_status convc_im2col_shape(int ndim, const int64_t *x_shape, const int64_t *kernel, const convc_conv_params *params,
                                 int64_t *cols_shape);
@@ -139,6 +145,24 @@ convc_status convc_linear_backward_weight(const convc_tensor *grad_y, const conv
 convc_status convc_max_pool_forward(const convc_tensor *x, const convc_pool_params *params, const convc_tensor *y,
                                     const convc_tensor *indices);
 convc_status convc_max_pool_backward(const convc_tensor *grad_y, const convc_tensor *indices, const convc_tensor *grad_x);
+/* y's sizes say how many windows there are along each axis of x: shares, rounded outwards to whole elements. */
+convc_status convc_adaptive_max_pool_forward(const convc_tensor *x, const convc_tensor *y, const convc_tensor *indices);
+/* y = 0, but x at the places that indices name; where several have one place, the last in row-major order counts. */
+convc_status convc_max_unpool_forward(const convc_tensor *x, const convc_tensor *indices, const convc_tensor *y);
+convc_status convc_max_unpool_backward(const convc_tensor *grad_y, const convc_tensor *indices, const convc_tensor *grad_x);
+
+/* ---- average pooling; params->dilation is not read ---- */
+convc_status convc_avg_pool_forward(const convc_tensor *x, const convc_pool_params *params, int count_include_pad,
+                                    const convc_tensor *y);
+convc_status convc_avg_pool_backward(const convc_tensor *grad_y, const convc_pool_params *params, int count_include_pad,
+                                     const convc_tensor *grad_x);
+convc_status convc_adaptive_avg_pool_forward(const convc_tensor *x, const convc_tensor *y);
+convc_status convc_adaptive_avg_pool_backward(const convc_tensor *grad_y, const convc_tensor *grad_x);
+/* (the sum of x^p)^(1/p) over each window, 0 < p; where it is 0, its gradient counts as 0. */
+convc_status convc_lp_pool_forward(const convc_tensor *x, double norm_type, const convc_pool_params *params,
+                                   const convc_tensor *y);
+convc_status convc_lp_pool_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *y, double norm_type,
+                                    const convc_pool_params *params, const convc_tensor *grad_x);
 
 /* ---- elementwise and classification ---- */
 convc_status convc_relu_forward(const convc_tensor *x, const convc_tensor *y);

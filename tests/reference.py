@@ -152,6 +152,89 @@ def max_pool_backward(grad, indices, x_shape):
     return grad_x.reshape(x_shape)
 
 
+def strided_windows(size, kernel, stride, padding, fit="floor", count_include_pad=True):
+    """For each axis its windows: the elements inside the image, and how many a mean is taken over."""
+    axes = []
+    counts = pool_size(size, kernel, stride, padding, [1] * len(size), fit)
+    for count, n, k, s, (before, after) in zip(counts, size, kernel, stride, padding, strict=True):
+        starts = [o * s - before for o in range(count)]
+        inside = [slice(max(start, 0), min(start + k, n)) for start in starts]
+        whole = [min(start + k, n + after) - start for start in starts]
+        taken = whole if count_include_pad else [w.stop - w.start for w in inside]
+        axes.append(list(zip(inside, taken, strict=True)))
+    return axes
+
+
+def shares(size, output_size):
+    """The windows of adaptive pools."""
+    axes = []
+    for n, count in zip(size, output_size, strict=True):
+        windows = [slice(math.floor(i * n / count), math.ceil((i + 1) * n / count)) for i in range(count)]
+        axes.append([(w, w.stop - w.start) for w in windows])
+    return axes
+
+
+def each_window(axes):
+    """Output position, slices of the image, and how many elements the mean is taken over."""
+    for at in positions(map(len, axes)):
+        inside, taken = zip(*(axis[i] for axis, i in zip(axes, at, strict=True)), strict=True)
+        yield (..., *at), (..., *inside), math.prod(taken)
+
+
+def avg_pool(x, axes):
+    y = np.empty((*x.shape[:2], *map(len, axes)))
+    for at, inside, taken in each_window(axes):
+        y[at] = np.float64(x[inside]).sum(tuple(range(2, x.ndim))) / taken
+    return y
+
+
+def avg_pool_backward(grad, x_shape, axes):
+    grad_x = np.zeros(x_shape)
+    for at, inside, taken in each_window(axes):
+        grad_x[inside] += np.float64(grad[at]).reshape(*x_shape[:2], *[1] * len(axes)) / taken
+    return grad_x
+
+
+def lp_pool(x, p, kernel, axes):
+    return (avg_pool(np.float64(x) ** p, axes) * math.prod(kernel)) ** (1 / p)
+
+
+def lp_pool_backward(grad, x, p, kernel, axes):
+    """0 where a norm is 0."""
+    x, y, grad_x = np.float64(x), lp_pool(x, p, kernel, axes), np.zeros(x.shape)
+    for at, inside, taken in each_window(axes):
+        column = (*x.shape[:2], *[1] * len(axes))
+        g, norm = np.float64(grad[at]).reshape(column), y[at].reshape(column)
+        slope = (x[inside] / np.where(norm == 0, 1, norm)) ** (p - 1)
+        grad_x[inside] += np.where(norm == 0, 0, g * slope * math.prod(kernel) / taken)
+    return grad_x
+
+
+def adaptive_max_pool(x, axes):
+    """Values and places, the first of equals, but the last NaN, as `max_pool`."""
+    y, indices = np.empty((*x.shape[:2], *map(len, axes))), np.empty((*x.shape[:2], *map(len, axes)), int)
+    places = np.arange(math.prod(x.shape[2:])).reshape(x.shape[2:])
+    for at, inside, _ in each_window(axes):
+        seen, here = x[inside].reshape(*x.shape[:2], -1), places[inside[1:]].ravel()
+        for n, c in positions(x.shape[:2]):
+            nans = np.flatnonzero(np.isnan(seen[n, c]))
+            best = nans[-1] if nans.size else seen[n, c].argmax()
+            y[(n, c, *at[1:])], indices[(n, c, *at[1:])] = seen[n, c, best], here[best]
+    return y, indices
+
+
+def max_unpool(x, indices, size):
+    y = np.zeros((*x.shape[:2], math.prod(size)))
+    for at in positions(x.shape):
+        y[(*at[:2], indices[at])] = x[at]
+    return y.reshape(*x.shape[:2], *size)
+
+
+def max_unpool_backward(grad, indices):
+    flat = grad.reshape(*grad.shape[:2], -1)
+    return np.take_along_axis(flat, indices.reshape(*indices.shape[:2], -1), 2).reshape(indices.shape)
+
+
 # ---- matrices ----
 
 

@@ -88,11 +88,12 @@ LONGEST = {1: 90, 2: 24, 3: 7}  # of a spatial axis: vectors are up to 16 wide, 
 
 
 @st.composite
-def windows(draw, spatial, pools=False):
+def windows(draw, spatial, pools=False, dilated=True):
     """A window, and the size of an image that it fits."""
     kernel, stride, padding, dilation, size = [], [], [], [], []
     for _ in range(spatial):
-        k, s, d = draw(st.integers(1, 5 if spatial < 3 else 3)), draw(st.integers(1, 4)), draw(st.integers(1, 3))
+        k, s = draw(st.integers(1, 5 if spatial < 3 else 3)), draw(st.integers(1, 4))
+        d = draw(st.integers(1, 3)) if dilated else 1
         reach = d * (k - 1) + 1
         most = reach // 2 if pools else reach + 1
         before = draw(st.integers(0, most))
@@ -229,13 +230,13 @@ class Pool:
     def first(self, a):
         return channels_first(a) if self.last else a
 
-    def function(self, suffix=""):
-        return getattr(convc, f"max_pool{self.window.spatial}d{suffix}")
+    def function(self, suffix="", name="max_pool"):
+        return getattr(convc, f"{name}{self.window.spatial}d{suffix}")
 
 
 @st.composite
-def pools(draw):
-    window, size = draw(windows(draw(st.sampled_from([1, 2, 2, 2, 3])), pools=True))
+def pools(draw, dilated=True):
+    window, size = draw(windows(draw(st.sampled_from([1, 2, 2, 2, 3])), pools=True, dilated=dilated))
     rng, dtype = np.random.default_rng(draw(st.integers(0, 99))), draw(dtypes)
     x = integers(rng, draw(st.integers(1, 2)), draw(st.sampled_from([1, 2, 5, 16, 37])), *size, dtype=dtype, limit=9)
     special = draw(st.sampled_from([None, None, np.nan, np.inf, -np.inf]))

@@ -32,6 +32,7 @@ def integers(*shape, dtype=np.float32, seed=0):
 X, WEIGHT, BIAS = integers(2, 4, 6, 7), integers(8, 2, 3, 2, seed=1), integers(8, seed=2)
 WINDOW = {"stride": (2, 1), "padding": ((1, 0), (2, 1)), "dilation": (1, 2)}
 TARGET = np.array([1, 0])
+PLACES = np.broadcast_to(np.arange(42).reshape(6, 7), X.shape)  # an index each
 
 # One call of every function that takes arrays: its arrays by name, then its other arguments.
 CALLS = {
@@ -63,6 +64,39 @@ CALLS = {
         {"grad": integers(2, 4, 3, 3)},
         {"indices": np.zeros((2, 4, 3, 3), int), "x_shape": X.shape},
     ),
+    "avg_pool1d": ({"x": X[0]}, {"kernel_size": 3}),
+    "avg_pool2d": ({"x": X}, {"kernel_size": (3, 2), "padding": 1}),
+    "avg_pool3d": ({"x": X[None]}, {"kernel_size": 2}),
+    "avg_pool2d_backward": ({"grad": integers(2, 4, 2, 3)}, {"x_shape": X.shape, "kernel_size": (3, 2)}),
+    "lp_pool1d": ({"x": X[0]}, {"norm_type": 1, "kernel_size": 3}),
+    "lp_pool2d": ({"x": X}, {"norm_type": 2, "kernel_size": (3, 2)}),
+    "lp_pool3d": ({"x": X[None]}, {"norm_type": 2, "kernel_size": 2}),
+    "lp_pool2d_backward": (
+        {"grad": integers(2, 4, 2, 3), "x": X, "y": integers(2, 4, 2, 3, seed=3)},
+        {"norm_type": 1, "kernel_size": (3, 2)},
+    ),
+    "adaptive_avg_pool1d": ({"x": X[0]}, {"output_size": 3}),
+    "adaptive_avg_pool2d": ({"x": X}, {"output_size": (4, None)}),
+    "adaptive_avg_pool3d": ({"x": X[None]}, {"output_size": 2}),
+    "adaptive_avg_pool2d_backward": ({"grad": integers(2, 4, 4, 3)}, {"x_shape": X.shape}),
+    "adaptive_max_pool1d": ({"x": X[0]}, {"output_size": 3, "return_indices": True}),
+    "adaptive_max_pool2d": ({"x": X}, {"output_size": (4, None)}),
+    "adaptive_max_pool3d": ({"x": X[None]}, {"output_size": 2}),
+    "adaptive_max_pool2d_backward": (
+        {"grad": integers(2, 4, 3, 3)},
+        {"indices": np.zeros((2, 4, 3, 3), int), "x_shape": X.shape},
+    ),
+    "global_avg_pool": ({"x": X}, {"layout": "NCHW"}),
+    "global_avg_pool_backward": ({"grad": integers(2, 4)}, {"x_shape": X.shape, "layout": "NCHW"}),
+    "global_max_pool": ({"x": X}, {"layout": "NCHW", "return_indices": True}),
+    "global_max_pool_backward": (
+        {"grad": integers(2, 4)},
+        {"indices": np.zeros((2, 4), int), "x_shape": X.shape, "layout": "NCHW"},
+    ),
+    "max_unpool1d": ({"x": X[0]}, {"indices": PLACES[0, :, :, :], "kernel_size": 8}),
+    "max_unpool2d": ({"x": X}, {"indices": PLACES, "kernel_size": 2}),
+    "max_unpool3d": ({"x": X[None]}, {"indices": PLACES[None], "kernel_size": 2}),
+    "max_unpool2d_backward": ({"grad": X}, {"indices": PLACES}),
     "im2col": ({"x": X}, {"kernel_size": (3, 2), **WINDOW}),
     "col2im": ({"cols": integers(2, 24, 25)}, {"output_size": (6, 7), "kernel_size": (2, 3)}),
     "gemm": ({"a": integers(5, 6), "b": integers(6, 7)}, {}),
@@ -427,6 +461,19 @@ def test_layouts_agree(d):
     np.testing.assert_array_equal(first(where_last), where)
     there = pool_backward(y_last, where_last, last(x).shape, layout=layout)
     np.testing.assert_array_equal(first(there), pool_backward(y, where, x.shape))
+    unpooled = getattr(convc, f"max_unpool{d}d")(y, where, 2, padding=1, output_size=x.shape)
+    again = getattr(convc, f"max_unpool{d}d")(
+        y_last, where_last, 2, padding=1, output_size=last(x).shape, layout=layout
+    )
+    np.testing.assert_array_equal(first(again), unpooled)
+    for name, arguments in (
+        ("avg_pool", {"kernel_size": 2, "padding": 1}),
+        ("lp_pool", {"norm_type": 2, "kernel_size": 2}),
+        ("adaptive_avg_pool", {"output_size": 2}),
+        ("adaptive_max_pool", {"output_size": 2}),
+    ):
+        function = getattr(convc, f"{name}{d}d")
+        np.testing.assert_array_equal(first(function(last(x), **arguments, layout=layout)), function(x, **arguments))
     columns = convc.im2col(x, 2, layout=("NCW", "NCHW", "NCDHW")[d - 1])
     np.testing.assert_array_equal(convc.im2col(last(x), 2, layout=layout), columns)
     image = convc.col2im(columns, x.shape[2:], 2, layout=("NCW", "NCHW", "NCDHW")[d - 1])
@@ -493,6 +540,36 @@ ERRORS = {
     "indices must be int64 .*got int32": lambda: call("max_pool2d_backward", indices=np.zeros((2, 4, 3, 3), np.int32)),
     "indices must have shape .2, 4, 3, 3.": lambda: call("max_pool2d_backward", indices=np.zeros((2, 4, 3, 2), int)),
     "x_shape must have the batch and channels of grad": lambda: call("max_pool2d_backward", x_shape=(2, 3, 6, 7)),
+    "indices must have shape .2, 4, 6, 7., got .2, 4, 6, 6.": lambda: call("max_unpool2d", indices=PLACES[..., :6]),
+    "indices must have the batch and channels of grad": lambda: call("max_unpool2d_backward", indices=PLACES[:1]),
+    "indices must be from 0 to 41, places in a channel of grad": lambda: call(
+        "max_unpool2d_backward", indices=PLACES + 1
+    ),
+    "output_size must be from 11 to 13 in spatial dimension 0": lambda: call("max_unpool2d", output_size=(14, 14)),
+    "padding .4, 4. leaves nothing": lambda: call(
+        "max_unpool2d", x=X[..., :1, :], indices=PLACES[..., :1, :], padding=4
+    ),
+    "output_size must be at least 1, got 0 in spatial dimension 1": lambda: call(
+        "adaptive_avg_pool2d", output_size=(2, 0)
+    ),
+    "output_size must be an int or a tuple of 2, got 3": lambda: call("adaptive_max_pool2d", output_size=(2, None, 2)),
+    "output_size must be an int or a tuple of 2, got None": lambda: call("adaptive_max_pool2d", output_size=None),
+    "grad must have shape .2, 4, 2, 3., got .2, 4, 3, 3.": lambda: call(
+        "avg_pool2d_backward", grad=np.empty((2, 4, 3, 3), np.float32)
+    ),
+    "x_shape must have the batch and channels of grad, .*3, 6": lambda: call(
+        "adaptive_avg_pool2d_backward", x_shape=(2, 3, 6, 7)
+    ),
+    "grad must have shape .2, 4., or that with spatial sizes of 1, got .2, 3.": lambda: call(
+        "global_avg_pool_backward", grad=np.empty((2, 3), np.float32)
+    ),
+    "x must have 3 to 5 dimensions, got 2: shape .6, 7.": lambda: convc.global_max_pool(X[0, 0]),
+    "x_shape must be a tuple of 3 to 5 ints, got .2, 4.": lambda: convc.global_avg_pool_backward(BIAS[:4], (2, 4)),
+    "layout must be .*'NDHWC', got 'NC'": lambda: convc.global_avg_pool(X, layout="NC"),
+    "norm_type must be a number, got str": lambda: call("lp_pool2d", norm_type="2"),
+    "norm_type must fit in a float": lambda: call("lp_pool2d", norm_type=10**400),
+    "norm_type must be positive and finite .*, got 0": lambda: call("lp_pool2d", norm_type=0),
+    "y must have shape .2, 4, 2, 3., got .2, 4, 6, 7.": lambda: call("lp_pool2d_backward", y=X),
     "x_shape must be a tuple of 4 ints, got 3": lambda: call("max_pool2d_backward", x_shape=(4, 6, 7)),
     "cols must have shape .2, 24, 25., got .2, 24, 29.": lambda: call("col2im", cols=np.empty((2, 24, 29), np.float32)),
     "cols must have channels . product of kernel_size": lambda: call("col2im", cols=np.empty((2, 25, 30), np.float32)),

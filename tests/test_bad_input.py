@@ -74,6 +74,22 @@ REFUSED = {
     ),
     "tensorflow 2022-35941": lambda: convc.max_pool2d(ones(1, 1, 1, 1), (1, 10**20)),
     "tensorflow 2023-25669": lambda: convc.max_pool2d_backward(ones(1, 1, 1, 1), indices(1, 1, 1, 1), (1, 0, 0, 0)),
+    "tensorflow 2021-29577 average": lambda: convc.avg_pool3d_backward(ones(3, 1, 1, 1, 1), (10, 7, 6, 3, 7), 1, 1),
+    "tensorflow 2021-29577 adaptive": lambda: convc.adaptive_avg_pool3d_backward(ones(3, 1, 1, 1, 1), (10, 7, 6, 3, 7)),
+    "tensorflow 2022-35941 average": lambda: convc.avg_pool2d(ones(1, 1, 1, 1), (1, 10**20)),
+    "tensorflow 2022-35941 within 64 bits": lambda: convc.avg_pool2d(ones(1, 1, 1, 1), (1, 10**18)),
+    "tensorflow 2023-25669 average": lambda: convc.avg_pool2d_backward(ones(1, 1, 1, 1), (1, 0, 0, 0), (0, 0), (0, 0)),
+    "tensorflow 2023-25669 kernel": lambda: convc.avg_pool2d_backward(ones(1, 1, 1, 1), (1, 1, 1, 1), 0, 0),
+    "pytorch 50960": lambda: convc.adaptive_max_pool2d(ones(2, 2, 2, 2), 4799942556533499770),
+    "pytorch 42509": lambda: convc.adaptive_avg_pool2d(ones(3), ()),
+    "pytorch 42509 of four dimensions": lambda: convc.adaptive_avg_pool2d(ones(1, 1, 3, 3), ()),
+    "unpool with more padding than there is": lambda: convc.max_unpool2d(
+        ones(1, 1, 2, 2), indices(1, 1, 2, 2), 2, 2, 2**62
+    ),
+    "unpool to the end of 64 bits": lambda: convc.max_unpool1d(
+        ones(1, 1, 1), indices(1, 1, 1), 2, 2**63 - 1, output_size=(2**63 - 1,)
+    ),
+    "unpool beyond 64 bits": lambda: convc.max_unpool1d(ones(1, 1, 3), indices(1, 1, 3), 2**62, 2**62),
     "pytorch 27598": lambda: convc.conv2d(ones(1, 1, 32, 32), ones(1, 1, 3, 3), stride=0, padding=(0, 1)),
     "pytorch 73193": lambda: convc.conv2d(ones(1, 1, 1, 24000), ones(1, 1, 1, 24000), None, 0, 0, 0, 0),
     "tensorflow 2021-29588 as an operator": lambda: convc.conv_transpose2d(
@@ -106,6 +122,10 @@ OUT_OF_MEMORY = {
     "xnnpack 10761": lambda: convc.max_pool2d_backward(
         wide(2**20, 1, 1, 1), np.broadcast_to(np.int64(0), (2**20, 1, 1, 1)), (2**20, 1, 2**20, 2**20)
     ),
+    "xnnpack 10761 unpooled": lambda: convc.max_unpool2d(
+        wide(2**20, 1, 2**18, 2**18), np.broadcast_to(np.int64(0), (2**20, 1, 2**18, 2**18)), 2
+    ),
+    "adaptive windows without end": lambda: convc.adaptive_avg_pool2d(ones(1, 1, 2, 2), 2**26),
     "a padding of terabytes": lambda: convc.conv2d(ones(1, 1, 2, 2), ones(1, 1, 1, 1), padding=2**20),
     "columns of terabytes": lambda: convc.im2col(wide(1, 2**20, 2**11, 2**11), 2),
 }
@@ -324,6 +344,26 @@ def calls():
             f"max_pool{d}d_backward",
             Call(f"max_pool{d}d_backward", {"x_shape": "shape"}, grad=x, indices=indices(*x.shape), x_shape=x.shape),
         )
+        averaging = {"kernel_size": d, "stride": d, "padding": d}
+        yield f"avg_pool{d}d", Call(f"avg_pool{d}d", averaging, x=x, kernel_size=2, stride=1, padding=1)
+        size = tuple(2 * n for n in sized(d))
+        yield (
+            f"max_unpool{d}d",
+            Call(
+                f"max_unpool{d}d",
+                {**averaging, "output_size": d},
+                x=x,
+                indices=indices(*x.shape),
+                kernel_size=2,
+                stride=2,
+                padding=0,
+                output_size=size,
+            ),
+        )
+        yield (
+            f"adaptive_avg_pool{d}d",
+            Call(f"adaptive_avg_pool{d}d", {"output_size": d}, x=x, output_size=(3, 2, 4)[:d]),
+        )
         layout = ("NCW", "NCHW", "NCDHW")[d - 1]
         kernel = {**window, "kernel_size": d}
         yield f"im2col{d}", Call("im2col", kernel, x=x, kernel_size=2, layout=layout, **numbers)
@@ -340,6 +380,22 @@ def calls():
                 **numbers,
             ),
         )
+    x, grad = ones(2, 4, 6, 5), ones(2, 4, 5, 4)
+    shape = {"x_shape": "shape", "kernel_size": 2, "stride": 2, "padding": 2}
+    windows = {"kernel_size": 2, "stride": 1, "padding": 0}
+    yield "avg_pool_backward", Call("avg_pool2d_backward", shape, grad=grad, x_shape=x.shape, **windows)
+    norm = {"kernel_size": 2, "stride": 1, "norm_type": 2}
+    yield "lp_pool", Call("lp_pool2d", {"kernel_size": 2, "stride": 2}, x=x, **norm)
+    yield (
+        "lp_pool_backward",
+        Call("lp_pool2d_backward", {"kernel_size": 2, "stride": 2}, grad=grad, x=x, y=grad, **norm),
+    )
+    yield "adaptive_backward", Call("adaptive_avg_pool2d_backward", {"x_shape": "shape"}, grad=grad, x_shape=x.shape)
+    yield "adaptive_max", Call("adaptive_max_pool2d", {"output_size": 2}, x=x, output_size=(3, 2), return_indices=True)
+    yield (
+        "global_avg_pool_backward",
+        Call("global_avg_pool_backward", {"x_shape": "shape"}, grad=ones(2, 4), x_shape=x.shape, layout="NCHW"),
+    )
     yield "softmax", Call("softmax", {"axis": 0}, x=ones(2, 3), axis=1)
     yield "softmax_backward", Call("softmax_backward", {"axis": 0}, grad=ones(2, 3), y=ones(2, 3), axis=1)
     x, pair = ones(2, 4, 5), {"mean": np.ones((2, 2)), "inv_std": np.ones((2, 2))}
@@ -370,7 +426,7 @@ def same(a, b):
 
 def modest(call, argument, arguments):
     """Arguments that must give the same: a stride beyond the padded image is as good as one of its size."""
-    if argument != "stride":
+    if argument != "stride" or call.function.__name__.startswith("max_unpool"):
         return arguments
     small = [min(value, 100) for value in np.atleast_1d(np.array(arguments["stride"], object))]
     return {**arguments, "stride": tuple(small) if isinstance(arguments["stride"], tuple) else small[0]}
@@ -424,11 +480,18 @@ def test_numbers_beyond_64_bits(name):
             CALLS[name].function(**arguments)
 
 
+def is_default(name, argument, value):
+    """None may stand for what an operator takes by itself: a stride of the kernel's size, a size that it works out."""
+    if argument == "output_size" and name.startswith("adaptive"):
+        return isinstance(value, tuple) and None in value
+    return value is None and (argument == "stride" or name.startswith("max_unpool"))
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_what_is_no_number(name):
     for argument, arguments in CALLS[name].changed((1.0, True, None, np.float64(1), np.bool_(True), b"1", {1}, 1j)):
-        if argument == "stride" and arguments["stride"] is None:
-            continue  # of pooling: the kernel's size
+        if is_default(name, argument, arguments[argument]):
+            continue
         with pytest.raises(TypeError, match=argument):
             CALLS[name].function(**arguments)
 

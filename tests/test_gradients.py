@@ -72,6 +72,49 @@ def test_max_pool(options, layout):
     )
 
 
+AVERAGES = {
+    "avg": ("avg_pool2d", {"kernel_size": (3, 2), "stride": (2, 1), "padding": 1}),
+    "avg without padding": ("avg_pool2d", {"kernel_size": 3, "padding": 1, "count_include_pad": False, "fit": "ceil"}),
+    "adaptive": ("adaptive_avg_pool2d", {"output_size": (4, 3)}),
+    "global": ("global_avg_pool", {"keepdims": True}),
+}
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", AVERAGES)
+def test_averages(name, layout):
+    function, options = AVERAGES[name]
+    backward = {key: value for key, value in options.items() if key not in ("output_size", "keepdims")}
+    x = normal(2, 3, 6, 5) if layout == "NCHW" else normal(2, 6, 5, 3)
+    check(
+        lambda x: getattr(convc, function)(x, **options, layout=layout),
+        [x],
+        lambda g: [getattr(convc, f"{function}_backward")(g, x.shape, **backward, layout=layout)],
+    )
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("p", [1, 2, 3, 1.5])
+def test_norms(p, layout):
+    x = np.abs(normal(2, 3, 6, 5)) + 0.1
+    windows = (p, (3, 2), 2)
+    y = convc.lp_pool2d(x, *windows, layout=layout, fit="ceil")
+    check(
+        lambda x: convc.lp_pool2d(x, *windows, layout=layout, fit="ceil"),
+        [x],
+        lambda g: [convc.lp_pool2d_backward(g, x, y, *windows, layout=layout, fit="ceil")],
+    )
+
+
+def test_max_unpool():
+    indices = np.random.default_rng(3).permuted(np.tile(np.arange(24), (2, 3, 1)), axis=2)[..., :6].reshape(2, 3, 2, 3)
+    check(
+        lambda x: convc.max_unpool2d(x, indices, 2),
+        [normal(2, 3, 2, 3)],
+        lambda g: [convc.max_unpool2d_backward(g, indices)],
+    )
+
+
 def test_linear():
     x, weight, bias = normal(2, 3, 4), normal(5, 4), normal(5)
     check(convc.linear, [x, weight, bias], lambda g: convc.linear_backward(g, x, weight))

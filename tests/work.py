@@ -43,6 +43,13 @@ def everything():
         results[f"pool {key}"], results[f"pool indices {key}"] = y, indices
         results[f"pool backward {key}"] = convc.max_pool2d_backward(y, indices, x.shape, layout=layout)
         results |= normalisations(key, layout, x, normal(56, dtype=dtype))
+        y = convc.avg_pool2d(x, 3, 2, 1, layout=layout)
+        results[f"average {key}"] = y
+        results[f"average backward {key}"] = convc.avg_pool2d_backward(y, x.shape, 3, 2, 1, layout=layout)
+        y = convc.adaptive_avg_pool2d(x, 7, layout=layout)
+        results[f"adaptive {key}"] = y
+        results[f"adaptive backward {key}"] = convc.adaptive_avg_pool2d_backward(y, x.shape, layout=layout)
+        results[f"global {key}"] = convc.global_avg_pool(x, layout=layout)
         results[f"relu {key}"] = convc.relu(x)
         results[f"relu backward {key}"] = convc.relu_backward(x, x)
         results[f"softmax {key}"] = convc.softmax(x, 1)

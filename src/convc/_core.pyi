@@ -12,6 +12,7 @@ __version__: str
 _Real = TypeVar("_Real", np.float32, np.float64)
 _Axes: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 _Padding: TypeAlias = SupportsIndex | Sequence[SupportsIndex | Sequence[SupportsIndex]] | Literal["valid", "same"]
+_OutputSize: TypeAlias = SupportsIndex | Sequence[SupportsIndex | None]
 _Layout1d: TypeAlias = Literal["NCW", "NWC"]
 _Layout2d: TypeAlias = Literal["NCHW", "NHWC"]
 _Layout3d: TypeAlias = Literal["NCDHW", "NDHWC"]
@@ -404,6 +405,285 @@ def max_pool3d(
 ) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
 def max_pool3d_backward(
     grad: NDArray[_Real], indices: NDArray[np.int64], x_shape: Sequence[SupportsIndex], *, layout: _Layout3d = "NCDHW"
+) -> NDArray[_Real]: ...
+def avg_pool1d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    *,
+    count_include_pad: bool = True,
+    layout: _Layout1d = "NCW",
+    fit: _PoolFit = "floor",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def avg_pool1d_backward(
+    grad: NDArray[_Real],
+    x_shape: Sequence[SupportsIndex],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    *,
+    count_include_pad: bool = True,
+    layout: _Layout1d = "NCW",
+    fit: _PoolFit = "floor",
+) -> NDArray[_Real]: ...
+def lp_pool1d(
+    x: NDArray[_Real],
+    norm_type: SupportsFloat,
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    *,
+    layout: _Layout1d = "NCW",
+    fit: _PoolFit = "floor",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def lp_pool1d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    y: NDArray[_Real],
+    norm_type: SupportsFloat,
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    *,
+    layout: _Layout1d = "NCW",
+    fit: _PoolFit = "floor",
+) -> NDArray[_Real]: ...
+def adaptive_avg_pool1d(
+    x: NDArray[_Real], output_size: _OutputSize, *, layout: _Layout1d = "NCW", out: NDArray[_Real] | None = None
+) -> NDArray[_Real]: ...
+def adaptive_avg_pool1d_backward(
+    grad: NDArray[_Real], x_shape: Sequence[SupportsIndex], *, layout: _Layout1d = "NCW"
+) -> NDArray[_Real]: ...
+@overload
+def adaptive_max_pool1d(
+    x: NDArray[_Real],
+    output_size: _OutputSize,
+    *,
+    layout: _Layout1d = "NCW",
+    return_indices: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def adaptive_max_pool1d(
+    x: NDArray[_Real],
+    output_size: _OutputSize,
+    *,
+    layout: _Layout1d = "NCW",
+    return_indices: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
+def adaptive_max_pool1d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], x_shape: Sequence[SupportsIndex], *, layout: _Layout1d = "NCW"
+) -> NDArray[_Real]: ...
+def max_unpool1d(
+    x: NDArray[_Real],
+    indices: NDArray[np.int64],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    output_size: Sequence[SupportsIndex] | None = None,
+    *,
+    layout: _Layout1d = "NCW",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def max_unpool1d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], *, layout: _Layout1d = "NCW"
+) -> NDArray[_Real]: ...
+def avg_pool2d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    *,
+    count_include_pad: bool = True,
+    layout: _Layout2d = "NCHW",
+    fit: _PoolFit = "floor",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def avg_pool2d_backward(
+    grad: NDArray[_Real],
+    x_shape: Sequence[SupportsIndex],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    *,
+    count_include_pad: bool = True,
+    layout: _Layout2d = "NCHW",
+    fit: _PoolFit = "floor",
+) -> NDArray[_Real]: ...
+def lp_pool2d(
+    x: NDArray[_Real],
+    norm_type: SupportsFloat,
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    *,
+    layout: _Layout2d = "NCHW",
+    fit: _PoolFit = "floor",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def lp_pool2d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    y: NDArray[_Real],
+    norm_type: SupportsFloat,
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    *,
+    layout: _Layout2d = "NCHW",
+    fit: _PoolFit = "floor",
+) -> NDArray[_Real]: ...
+def adaptive_avg_pool2d(
+    x: NDArray[_Real], output_size: _OutputSize, *, layout: _Layout2d = "NCHW", out: NDArray[_Real] | None = None
+) -> NDArray[_Real]: ...
+def adaptive_avg_pool2d_backward(
+    grad: NDArray[_Real], x_shape: Sequence[SupportsIndex], *, layout: _Layout2d = "NCHW"
+) -> NDArray[_Real]: ...
+@overload
+def adaptive_max_pool2d(
+    x: NDArray[_Real],
+    output_size: _OutputSize,
+    *,
+    layout: _Layout2d = "NCHW",
+    return_indices: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def adaptive_max_pool2d(
+    x: NDArray[_Real],
+    output_size: _OutputSize,
+    *,
+    layout: _Layout2d = "NCHW",
+    return_indices: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
+def adaptive_max_pool2d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], x_shape: Sequence[SupportsIndex], *, layout: _Layout2d = "NCHW"
+) -> NDArray[_Real]: ...
+def max_unpool2d(
+    x: NDArray[_Real],
+    indices: NDArray[np.int64],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    output_size: Sequence[SupportsIndex] | None = None,
+    *,
+    layout: _Layout2d = "NCHW",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def max_unpool2d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], *, layout: _Layout2d = "NCHW"
+) -> NDArray[_Real]: ...
+def avg_pool3d(
+    x: NDArray[_Real],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    *,
+    count_include_pad: bool = True,
+    layout: _Layout3d = "NCDHW",
+    fit: _PoolFit = "floor",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def avg_pool3d_backward(
+    grad: NDArray[_Real],
+    x_shape: Sequence[SupportsIndex],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    *,
+    count_include_pad: bool = True,
+    layout: _Layout3d = "NCDHW",
+    fit: _PoolFit = "floor",
+) -> NDArray[_Real]: ...
+def lp_pool3d(
+    x: NDArray[_Real],
+    norm_type: SupportsFloat,
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    *,
+    layout: _Layout3d = "NCDHW",
+    fit: _PoolFit = "floor",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def lp_pool3d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    y: NDArray[_Real],
+    norm_type: SupportsFloat,
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    *,
+    layout: _Layout3d = "NCDHW",
+    fit: _PoolFit = "floor",
+) -> NDArray[_Real]: ...
+def adaptive_avg_pool3d(
+    x: NDArray[_Real], output_size: _OutputSize, *, layout: _Layout3d = "NCDHW", out: NDArray[_Real] | None = None
+) -> NDArray[_Real]: ...
+def adaptive_avg_pool3d_backward(
+    grad: NDArray[_Real], x_shape: Sequence[SupportsIndex], *, layout: _Layout3d = "NCDHW"
+) -> NDArray[_Real]: ...
+@overload
+def adaptive_max_pool3d(
+    x: NDArray[_Real],
+    output_size: _OutputSize,
+    *,
+    layout: _Layout3d = "NCDHW",
+    return_indices: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def adaptive_max_pool3d(
+    x: NDArray[_Real],
+    output_size: _OutputSize,
+    *,
+    layout: _Layout3d = "NCDHW",
+    return_indices: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
+def adaptive_max_pool3d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], x_shape: Sequence[SupportsIndex], *, layout: _Layout3d = "NCDHW"
+) -> NDArray[_Real]: ...
+def max_unpool3d(
+    x: NDArray[_Real],
+    indices: NDArray[np.int64],
+    kernel_size: _Axes,
+    stride: _Axes | None = None,
+    padding: _Padding = 0,
+    output_size: Sequence[SupportsIndex] | None = None,
+    *,
+    layout: _Layout3d = "NCDHW",
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def max_unpool3d_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], *, layout: _Layout3d = "NCDHW"
+) -> NDArray[_Real]: ...
+def global_avg_pool(
+    x: NDArray[_Real], *, layout: _Layout | None = None, keepdims: bool = False, out: NDArray[_Real] | None = None
+) -> NDArray[_Real]: ...
+def global_avg_pool_backward(
+    grad: NDArray[_Real], x_shape: Sequence[SupportsIndex], *, layout: _Layout | None = None
+) -> NDArray[_Real]: ...
+@overload
+def global_max_pool(
+    x: NDArray[_Real],
+    *,
+    layout: _Layout | None = None,
+    keepdims: bool = False,
+    return_indices: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def global_max_pool(
+    x: NDArray[_Real],
+    *,
+    layout: _Layout | None = None,
+    keepdims: bool = False,
+    return_indices: Literal[True],
+    out: NDArray[_Real] | None = None,
+) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
+def global_max_pool_backward(
+    grad: NDArray[_Real], indices: NDArray[np.int64], x_shape: Sequence[SupportsIndex], *, layout: _Layout | None = None
 ) -> NDArray[_Real]: ...
 def im2col(
     x: NDArray[_Real],

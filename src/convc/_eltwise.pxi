@@ -368,3 +368,5 @@ cdef double parse_number(object value, str name) except? -1:
         return float(value)
     except TypeError:
         raise TypeError(f"{name} must be a number, got {type(value).__name__}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must fit in a float, got an int beyond that") from None

@@ -1,5 +1,15 @@
 # Max pooling, forward and backward.
 
+cdef int parse_windows(object kernel_size, object stride, object padding, object dilation, object fit, int spatial,
+                       convc_pool_params *p) except -1:
+    parse_axes(kernel_size, "kernel_size", spatial, p.kernel)
+    parse_axes(kernel_size if stride is None else stride, "stride", spatial, p.stride)
+    parse_axes(dilation, "dilation", spatial, p.dilation)
+    parse_padding(padding, spatial, p.kernel, p.stride, p.dilation, p.pad_before, p.pad_after)
+    p.fit = <convc_fit> parse_fit(fit, True)
+    return 0
+
+
 cdef object pool(int spatial, object x, object kernel_size, object stride, object padding, object dilation,
                  object layout, object fit, object return_indices, object out):
     cdef operand[3] o  # x, out, indices
@@ -13,11 +23,7 @@ cdef object pool(int spatial, object x, object kernel_size, object stride, objec
     clear(o, 3)
     try:
         load(x, "x", REAL, ndim, last, &o[0])
-        parse_axes(kernel_size, "kernel_size", spatial, p.kernel)
-        parse_axes(kernel_size if stride is None else stride, "stride", spatial, p.stride)
-        parse_axes(dilation, "dilation", spatial, p.dilation)
-        parse_padding(padding, spatial, p.kernel, p.stride, p.dilation, p.pad_before, p.pad_after)
-        p.fit = <convc_fit> parse_fit(fit, True)
+        parse_windows(kernel_size, stride, padding, dilation, fit, spatial, &p)
         check(convc_pool_output_shape(ndim, o[0].tensor.shape, &p, shape))
         out = result(out, shape, ndim, last, o[0].tensor.dtype, &o[1])
         if return_indices:
@@ -29,6 +35,13 @@ cdef object pool(int spatial, object x, object kernel_size, object stride, objec
         return (out, indices) if return_indices else out
     finally:
         release(o, 3)
+
+
+cdef int same_batch(const operand *grad, object x_shape, const int64_t *shape) except -1:
+    if shape[0] != grad.tensor.shape[0] or shape[1] != grad.tensor.shape[1]:
+        raise ValueError(f"x_shape must have the batch and channels of grad, which has shape {view_shape(grad)}; "
+                         f"got {x_shape}")
+    return 0
 
 
 cdef object pool_backward(int spatial, object grad, object indices, object x_shape, object layout):
@@ -43,9 +56,7 @@ cdef object pool_backward(int spatial, object grad, object indices, object x_sha
         load(indices, "indices", INTEGER, ndim, last, &o[1])
         same_shape(&o[1], "indices", o[0].tensor.shape, ndim, last)
         parse_shape(x_shape, "x_shape", ndim, last, shape)
-        if shape[0] != o[0].tensor.shape[0] or shape[1] != o[0].tensor.shape[1]:
-            raise ValueError(f"x_shape must have the batch and channels of grad, which has shape {view_shape(&o[0])}; "
-                             f"got {x_shape}")
+        same_batch(&o[0], x_shape, shape)
         grad_x = result(None, shape, ndim, last, o[0].tensor.dtype, &o[2])
         with nogil:
             status = convc_max_pool_backward(&o[0].tensor, &o[1].tensor, &o[2].tensor)

@@ -77,6 +77,10 @@ cdef extern from "convc.h" nogil:
     convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params,
                                          int64_t *y_shape)
     convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after)
+    convc_status convc_adaptive_output_shape(int ndim, const int64_t *x_shape, const int64_t *output_size,
+                                             int64_t *y_shape)
+    convc_status convc_unpool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params,
+                                           const int64_t *output_size, int64_t *y_shape)
     convc_status convc_im2col_shape(int ndim, const int64_t *x_shape, const int64_t *kernel,
                                     const convc_conv_params *params, int64_t *cols_shape)
 
@@ -119,6 +123,23 @@ cdef extern from "convc.h" nogil:
                                         const convc_tensor *indices)
     convc_status convc_max_pool_backward(const convc_tensor *grad_y, const convc_tensor *indices,
                                          const convc_tensor *grad_x)
+
+    convc_status convc_adaptive_max_pool_forward(const convc_tensor *x, const convc_tensor *y,
+                                                 const convc_tensor *indices)
+    convc_status convc_max_unpool_forward(const convc_tensor *x, const convc_tensor *indices, const convc_tensor *y)
+    convc_status convc_max_unpool_backward(const convc_tensor *grad_y, const convc_tensor *indices,
+                                           const convc_tensor *grad_x)
+
+    convc_status convc_avg_pool_forward(const convc_tensor *x, const convc_pool_params *params, int count_include_pad,
+                                        const convc_tensor *y)
+    convc_status convc_avg_pool_backward(const convc_tensor *grad_y, const convc_pool_params *params,
+                                         int count_include_pad, const convc_tensor *grad_x)
+    convc_status convc_adaptive_avg_pool_forward(const convc_tensor *x, const convc_tensor *y)
+    convc_status convc_adaptive_avg_pool_backward(const convc_tensor *grad_y, const convc_tensor *grad_x)
+    convc_status convc_lp_pool_forward(const convc_tensor *x, double norm_type, const convc_pool_params *params,
+                                       const convc_tensor *y)
+    convc_status convc_lp_pool_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *y,
+                                        double norm_type, const convc_pool_params *params, const convc_tensor *grad_x)
 
     convc_status convc_relu_forward(const convc_tensor *x, const convc_tensor *y)
     convc_status convc_relu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_x)

@@ -58,8 +58,9 @@ static void run(const char *isa, const convc_tensor *x, const convc_tensor *w, c
     must(convc_conv_backward_weight(grad, x, p, &out[2]));
 }
 
-/* Values with and without indices, the indices, and the gradient of a pool with the convolution's window. */
-static void run_pool(const convc_tensor *x, const convc_conv_params *c, const int64_t *w_shape, int last, convc_tensor out[4]) {
+/* Of a max pool with the convolution's window: values with and without indices, the indices, the gradient; of an average pool with an
+ * undilated one: values and gradient. */
+static void run_pool(const convc_tensor *x, const convc_conv_params *c, const int64_t *w_shape, int last, convc_tensor out[6]) {
     convc_pool_params p = {.fit = CONVC_CEIL};
     int64_t shape[4];
     for (int i = 0; i < 2; i++) {
@@ -75,6 +76,12 @@ static void run_pool(const convc_tensor *x, const convc_conv_params *c, const in
     must(convc_max_pool_forward(x, &p, &out[0], NULL));
     must(convc_max_pool_forward(x, &p, &out[1], &out[2]));
     must(convc_max_pool_backward(&out[1], &out[2], &out[3]));
+    p.dilation[0] = p.dilation[1] = 1;
+    must(convc_pool_output_shape(4, x->shape, &p, shape));
+    out[4] = tensor(shape, x->dtype, last, 0);
+    out[5] = tensor(x->shape, x->dtype, last, 0);
+    must(convc_avg_pool_forward(x, &p, 0, &out[4]));
+    must(convc_avg_pool_backward(&out[4], &p, 0, &out[5]));
 }
 
 static double value(const convc_tensor *t, int64_t i) {
@@ -160,11 +167,12 @@ static int run_norm(const char *isa, int *compared) {
     return failed;
 }
 
-#define RESULTS 7
+#define RESULTS 9
 
 int main(int argc, char **argv) {
     const char *const isas[] = {"scalar", "sse2", "avx2", "avx512", "neon"};
-    const char *const names[RESULTS] = {"y", "grad_x", "grad_w", "pool", "indexed pool", "indices", "pool's grad_x"};
+    const char *const names[RESULTS] = {
+        "y", "grad_x", "grad_w", "pool", "indexed pool", "indices", "pool's grad_x", "average", "average's grad_x"};
     int rounds = argc > 1 ? atoi(argv[1]) : 200, compared = 0, failed = 0;
     for (int round = 0; round < rounds; round++) {
         convc_conv_params p = {.groups = draw(0, 2) ? 1 : draw(2, 9), .algorithm = draw(0, 1) ? CONVC_DIRECT : CONVC_GEMM};

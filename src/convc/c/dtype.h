@@ -30,6 +30,8 @@
 #define vzip_high FN(vzip_high)
 #define vtranspose FN(vtranspose)
 #define vmul FN(vmul)
+#define vdiv FN(vdiv)
+#define vsqrt FN(vsqrt)
 #define vfma FN(vfma)
 #define vmax_or_second FN(vmax_or_second)
 #define vor FN(vor)

@@ -154,6 +154,7 @@ struct conv; /* conv.h */
 struct direct_tile;
 struct padding; /* pad.h */
 struct pool; /* pool.h */
+struct avg_pool;
 struct winograd_job; /* winograd.h */
 struct norm_block; /* norm.h */
 struct lrn_block; /* lrn.h */
@@ -204,10 +205,16 @@ typedef struct convc_kernels {
     void (*winograd_weight_rows)(const struct winograd_job *job, int64_t task, void *workspace);
     /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */
     void (*col2im_plane)(const struct conv *c, const void *cols, const axis *rows, int64_t stride_l, void *plane);
-    /* pool_tmpl.c: outputs begin..end in the order of pool_place; and the gradient of channels c0..c1 of image n. */
+    /* pool_tmpl.c: outputs begin..end in the order of pool_place. */
     void (*max_pool)(const struct pool *p, int64_t begin, int64_t end, void *workspace);
     size_t pool_workspace; /* bytes */
-    void (*max_unpool)(const struct pool *p, int64_t n, int64_t c0, int64_t c1);
+    /* unpool_tmpl.c: channels c0..c1 of image n; `how` is an enum pool_move. */
+    void (*pool_move)(const struct pool *p, int64_t n, int64_t c0, int64_t c1, int how);
+    /* avg_pool_tmpl.c: outputs begin..end of channels c0..c1 (all but channels-last ones have one channel each anyway); and the
+     * gradient of channels c0..c1 of image n. */
+    void (*avg_pool)(const struct avg_pool *a, int64_t begin, int64_t end, int64_t c0, int64_t c1, void *workspace);
+    void (*avg_pool_backward)(const struct avg_pool *a, int64_t n, int64_t c0, int64_t c1, void *workspace);
+    size_t avg_pool_workspace; /* bytes */
     /* eltwise_tmpl.c: n elements of a line, steps in elements. */
     void (*relu)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
     void (*relu_backward)(const void *grad_y, int64_t grad_step, const void *x, int64_t x_step, void *grad_x, int64_t to_step,

@@ -330,15 +330,50 @@ convc_status convc_conv_transpose_output_shape(int ndim, const int64_t *x, const
     return check_total(y, ndim);
 }
 
-convc_status convc_pool_output_shape(int ndim, const int64_t *x, const convc_pool_params *p, int64_t *y) {
+/* Pools keep the batch and the channels. */
+static convc_status keep_channels(int ndim, const int64_t *x, int64_t *y) {
     TRY(check_ndim(ndim));
     if (x[0] < 0) return INVALID("the batch must not be negative, got %lld", (ll)x[0]);
     if (x[1] < 1) return INVALID("x must have at least 1 channel, got %lld", (ll)x[1]);
     y[0] = x[0];
     y[1] = x[1];
+    return CONVC_OK;
+}
+
+convc_status convc_pool_output_shape(int ndim, const int64_t *x, const convc_pool_params *p, int64_t *y) {
+    TRY(keep_channels(ndim, x, y));
     for (int i = 0; i < ndim - 2; i++) {
         sweep s = {x[i + 2], p->kernel[i], p->stride[i], p->dilation[i], p->pad_before[i], p->pad_after[i], p->fit, 1};
         TRY(sweep_length(&s, i, &y[i + 2]));
+    }
+    return check_total(y, ndim);
+}
+
+convc_status convc_adaptive_output_shape(int ndim, const int64_t *x, const int64_t *size, int64_t *y) {
+    TRY(keep_channels(ndim, x, y));
+    for (int i = 0; i < ndim - 2; i++) {
+        if (x[i + 2] < 1) return INVALID("input must have at least 1 element in spatial dimension %d, got %lld", i, (ll)x[i + 2]);
+        if (size[i] < 1) return INVALID("output_size must be at least 1, got %lld in spatial dimension %d", (ll)size[i], i);
+        if (convc_times(x[i + 2], size[i]) < 0) /* windows are found by dividing such products */
+            return INVALID("output_size %lld is too large for an input of %lld in spatial dimension %d", (ll)size[i],
+                           (ll)x[i + 2], i);
+        y[i + 2] = size[i];
+    }
+    return check_total(y, ndim);
+}
+
+convc_status convc_unpool_output_shape(int ndim, const int64_t *x, const convc_pool_params *p, const int64_t *size, int64_t *y) {
+    TRY(keep_channels(ndim, x, y));
+    for (int i = 0; i < ndim - 2; i++) {
+        sweep s = {x[i + 2], p->kernel[i], p->stride[i], 1, p->pad_before[i], p->pad_after[i], CONVC_FLOOR, 0};
+        TRY(transposed_length(&s, 0, i, &y[i + 2]));
+        if (!size) continue;
+        int64_t least = max_i64(1, y[i + 2] - s.stride + 1), most = y[i + 2] + min_i64(s.stride, MAX_BYTES) - 1;
+        if (size[i] < least || size[i] > most)
+            return INVALID(
+                "output_size must be from %lld to %lld in spatial dimension %d, less than a stride from %lld; got %lld",
+                (ll)least, (ll)most, i, (ll)y[i + 2], (ll)size[i]);
+        y[i + 2] = size[i];
     }
     return check_total(y, ndim);
 }

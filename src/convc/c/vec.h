@@ -37,6 +37,8 @@ static inline void vstore_masked(real *p, vec v, vmask m) { X(mask_storeu)(p, m,
 static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
 static inline vec vsub(vec a, vec b) { return X(sub)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
+static inline vec vdiv(vec a, vec b) { return X(div)(a, b); }
+static inline vec vsqrt(vec a) { return X(sqrt)(a); }
 static inline vec vfma(vec a, vec b, vec c) { return X(fmadd)(a, b, c); }
 static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
 static inline vec vor(vec a, vec b) { return X(or)(a, b); }
@@ -93,6 +95,8 @@ static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
 static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
 static inline vec vsub(vec a, vec b) { return X(sub)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
+static inline vec vdiv(vec a, vec b) { return X(div)(a, b); }
+static inline vec vsqrt(vec a) { return X(sqrt)(a); }
 static inline vec vfma(vec a, vec b, vec c) { return X(fmadd)(a, b, c); }
 static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
 static inline vec vor(vec a, vec b) { return X(or)(a, b); }
@@ -152,6 +156,8 @@ static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
 static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
 static inline vec vsub(vec a, vec b) { return X(sub)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
+static inline vec vdiv(vec a, vec b) { return X(div)(a, b); }
+static inline vec vsqrt(vec a) { return X(sqrt)(a); }
 static inline vec vfma(vec a, vec b, vec c) { return X(add)(X(mul)(a, b), c); }
 static inline vec vmax_or_second(vec a, vec b) { return X(max)(a, b); }
 static inline vec vor(vec a, vec b) { return X(or)(a, b); }
@@ -217,6 +223,8 @@ static inline void vstore(real *p, vec v) { X(st1q)(p, v); }
 static inline vec vadd(vec a, vec b) { return X(addq)(a, b); }
 static inline vec vsub(vec a, vec b) { return X(subq)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mulq)(a, b); }
+static inline vec vdiv(vec a, vec b) { return X(divq)(a, b); }
+static inline vec vsqrt(vec a) { return X(sqrtq)(a); }
 static inline vec vfma(vec a, vec b, vec c) { return X(fmaq)(c, a, b); }
 static inline vmask vgt(vec a, vec b) { return X(cgtq)(a, b); }
 static inline vmask visnan(vec a) { return BITS(eorq)(X(ceqq)(a, a), BITS(dupq_n)((FN(lane)) - 1)); }
@@ -273,6 +281,8 @@ static inline void vstore_masked(real *p, vec v, vmask m) {
 static inline vec vadd(vec a, vec b) { return a + b; }
 static inline vec vsub(vec a, vec b) { return a - b; }
 static inline vec vmul(vec a, vec b) { return a * b; }
+static inline vec vdiv(vec a, vec b) { return a / b; }
+static inline vec vsqrt(vec a) { return (real)sqrt((double)a); }
 static inline vec vfma(vec a, vec b, vec c) { return a * b + c; }
 static inline vec vmax_or_second(vec a, vec b) { return a > b ? a : b; }
 /* Only ever joins a lane with a zero one. */

@@ -31,41 +31,79 @@ static inline void FN(put_indices)(int64_t *index, int64_t step, int64_t base, i
         for (int64_t i = 0; i < n; i++) index[i * step] = base + i * every + (int32_t)distance[i];
 }
 
-/* ---- one window at a time: for strides, distances and window sizes that the vectors below cannot serve ---- */
+/* ---- one window at a time: for single windows, and for what the vectors below cannot serve ---- */
+
+/* The part of a window inside the image. */
+typedef struct FN(window_inside) {
+    const real *x; /* its first element */
+    int64_t count[3], stride[3];
+} FN(window_inside);
+
+static vec FN(max_of_row)(const real *x, int64_t step, int64_t n, vec max) {
+    if (step == 1) {
+        for (; n >= VL; n -= VL, x += VL) max = FN(greater_or_nan)(vload(x), max);
+        vmask mask = vlanes(0, (int)n);
+        return n ? FN(greater_or_nan)(vselect(mask, vload_masked(x, mask), vset1(MINUS_INFINITY)), max) : max;
+    }
+    for (; n > 0; n -= VL, x += VL * step) {
+        real lane[VL];
+        for (int64_t i = 0; i < VL; i++) lane[i] = i < n ? x[i * step] : MINUS_INFINITY;
+        max = FN(greater_or_nan)(vload(lane), max);
+    }
+    return max;
+}
+
+static real FN(max_of_window)(const FN(window_inside) * w) {
+    vec lanes = vset1(MINUS_INFINITY);
+    real lane[VL], max = MINUS_INFINITY;
+    for (int64_t d = 0; d < w->count[0]; d++)
+        for (int64_t h = 0; h < w->count[1]; h++)
+            lanes = FN(max_of_row)(w->x + d * w->stride[0] + h * w->stride[1], w->stride[2], w->count[2], lanes);
+    vstore(lane, lanes);
+    for (int i = 0; i < VL; i++)
+        if (lane[i] > max || lane[i] != lane[i]) max = lane[i];
+    return max;
+}
+
+/* Which element of the window the maximum is: the first of equals, or the last NaN. */
+static void FN(find_in_window)(const FN(window_inside) * w, real max, int64_t at[3]) {
+    int64_t last[3] = {0, 0, 0};
+    for (at[0] = 0; at[0] < w->count[0]; at[0]++)
+        for (at[1] = 0; at[1] < w->count[1]; at[1]++) {
+            const real *row = w->x + at[0] * w->stride[0] + at[1] * w->stride[1];
+            for (at[2] = 0; at[2] < w->count[2]; at[2]++) {
+                real v = row[at[2] * w->stride[2]];
+                if (v == max) return;
+                if (v != v) memcpy(last, at, sizeof last);
+            }
+        }
+    memcpy(at, last, sizeof last);
+}
 
 static void FN(pool_window)(const pool *p, const place *at) {
-    const real *x = (const real *)p->x.data + at->n * p->x.stride_n + at->c * p->x.stride_c;
-    int64_t start[3], best[3], tap[3];
-    tap_range in[3];
+    int64_t first[3], found[3];
+    FN(window_inside) w;
     for (int k = 0; k < 3; k++) {
-        start[k] = window_start(p, k, at->o[k]);
-        best[k] = first_inside(p, k, start[k]);
-        in[k] = taps_inside(p, k, start[k]);
+        tap_range in = taps_inside(p, k, at->o[k]);
+        first[k] = first_inside(p, k, window_start(p, k, at->o[k]));
+        w.count[k] = max_i64(in.end - in.first, 0);
+        w.stride[k] = p->dilation[k] * p->x.stride[k];
     }
-    real max = MINUS_INFINITY;
-    int64_t index = flat_index(p, best);
-    for (tap[0] = in[0].first; tap[0] < in[0].end; tap[0]++)
-        for (tap[1] = in[1].first; tap[1] < in[1].end; tap[1]++)
-            for (tap[2] = in[2].first; tap[2] < in[2].end; tap[2]++) {
-                int64_t i[3];
-                for (int k = 0; k < 3; k++) i[k] = start[k] + tap[k] * p->dilation[k];
-                real v = x[i[0] * p->x.stride[0] + i[1] * p->x.stride[1] + i[2] * p->x.stride[2]];
-                if (v > max || v != v) {
-                    max = v;
-                    index = flat_index(p, i);
-                }
-            }
+    w.x = (const real *)p->x.data + volume_offset(&p->x, at, first);
+    w.stride[2] = whole_to_row(p, w.count);
+    real max = FN(max_of_window)(&w);
     ((real *)p->y.data)[volume_offset(&p->y, at, at->o)] = max;
-    if (p->indices.data) ((int64_t *)p->indices.data)[volume_offset(&p->indices, at, at->o)] = index;
+    if (!p->indices.data) return;
+    FN(find_in_window)(&w, max, found);
+    for (int k = 0; k < 3; k++) first[k] += found[k] * p->dilation[k];
+    ((int64_t *)p->indices.data)[volume_offset(&p->indices, at, at->o)] = flat_index(p, first);
 }
 
 static void FN(pool_windows)(const pool *p, int64_t begin, int64_t end) {
+    place at = pool_place(p, begin);
     for (int64_t i = begin; i < end; i++) {
-        place at = pool_place(p, i);
-        for (int64_t c = 0; c < (p->channels_last ? p->x.c : 1); c++) {
-            FN(pool_window)(p, &at);
-            at.c++;
-        }
+        for (place one = at; one.c < (p->channels_last ? p->x.c : at.c + 1); one.c++) FN(pool_window)(p, &one);
+        if (++at.o[2] == p->y.size[2]) pool_next_row(p, &at);
     }
 }
 
@@ -88,7 +126,7 @@ static FN(pool_row) FN(strip_at)(const pool *p, const place *at, int64_t count) 
     s.y = (real *)p->y.data + volume_offset(&p->y, at, at->o);
     if (p->indices.data) s.index = (int64_t *)p->indices.data + volume_offset(&p->indices, at, at->o);
     for (int k = 0; k < 3; k++) s.start[k] = window_start(p, k, at->o[k]);
-    for (int k = 0; k < 2; k++) s.in[k] = taps_inside(p, k, s.start[k]);
+    for (int k = 0; k < 2; k++) s.in[k] = taps_inside(p, k, at->o[k]);
     s.lo = min_i64(max_i64(-s.start[2], 0), s.length);
     s.hi = max_i64(min_i64(p->x.size[2] - s.start[2], s.length), s.lo);
     return s;
@@ -102,7 +140,7 @@ static inline void FN(next_strip)(const pool *p, place *at, FN(pool_row) * s) {
         return;
     }
     s->start[1] += p->step[1];
-    s->in[1] = taps_inside(p, 1, s->start[1]);
+    s->in[1] = taps_inside(p, 1, at->o[1]);
     s->y += p->y.stride[1];
     if (s->index) s->index += p->indices.stride[1];
 }
@@ -409,7 +447,7 @@ static void FN(pool_pixels)(const pool *p, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
         for (int k = i == begin || at.o[2] == 0 ? 0 : 2; k < 3; k++) {
             start[k] = window_start(p, k, at.o[k]);
-            s.in[k] = taps_inside(p, k, start[k]);
+            s.in[k] = taps_inside(p, k, at.o[k]);
             first[k] = first_inside(p, k, start[k]) - start[k];
         }
         s.x = (const real *)p->x.data + volume_offset(&p->x, &at, start);
@@ -433,57 +471,9 @@ static void FN(max_pool)(const pool *p, int64_t begin, int64_t end, void *worksp
     for (int k = 0; k < 3; k++) distance = distance * (double)p->x.size[k] + (double)(p->kernel[k] - 1) * (double)p->dilation[k];
     int countable = !p->indices.data || distance < (F64 ? INT32_MAX : 1 << 24);
     int fits_line = p->step[2] <= LINE / 4 / VL && span <= LINE / 2;
+    int adaptive = p->adaptive[0] || p->adaptive[1] || p->adaptive[2];
     if (countable && p->channels_last) FN(pool_pixels)(p, begin, end);
-    else if (!countable || !fits_line) FN(pool_windows)(p, begin, end);
+    else if (!countable || !fits_line || adaptive || is_alone(p)) FN(pool_windows)(p, begin, end);
     else if (p->indices.data) FN(pool_with_indices)(p, begin, end);
     else FN(pool_values)(p, begin, end, workspace);
-}
-
-/* ---- backward ---- */
-
-static inline int64_t FN(element_of)(const pool *p, int64_t index) {
-    if (p->pixel_step) return index * p->pixel_step;
-    int64_t row = index / p->x.size[2];
-    return row / p->x.size[1] * p->x.stride[0] + row % p->x.size[1] * p->x.stride[1] + index % p->x.size[2] * p->x.stride[2];
-}
-
-static void FN(clear_channels)(const pool *p, int64_t n, int64_t c0, int64_t c1) {
-    real *x = (real *)p->x.data + n * p->x.stride_n + c0 * p->x.stride_c;
-    int64_t pixels = p->x.size[0] * p->x.size[1] * p->x.size[2], channels = c1 - c0;
-    if (p->x.stride_c == 1 && channels > 1)
-        for (int64_t i = 0; i < pixels; i++) memset(x + FN(element_of)(p, i), 0, (size_t)channels * sizeof(real));
-    else if (p->pixel_step == 1)
-        for (int64_t c = 0; c < channels; c++) memset(x + c * p->x.stride_c, 0, (size_t)pixels * sizeof(real));
-    else
-        for (int64_t c = 0; c < channels; c++)
-            for (int64_t i = 0; i < pixels; i++) x[c * p->x.stride_c + FN(element_of)(p, i)] = 0;
-}
-
-/* x[index] += y for the outputs of one row and the channels given; whichever of them is contiguous in y is the inner loop. */
-static inline ALWAYS_INLINE void FN(scatter_row)(const pool *p, const place *row, int64_t channels, const int64_t step) {
-    real *x = (real *)p->x.data + row->n * p->x.stride_n + row->c * p->x.stride_c;
-    const real *y = (const real *)p->y.data + volume_offset(&p->y, row, row->o);
-    const int64_t *index = (const int64_t *)p->indices.data + volume_offset(&p->indices, row, row->o);
-    for (int64_t i = 0; i < p->y.size[2]; i++) {
-        for (int64_t c = 0; c < channels; c++) {
-            int64_t at = index[c * p->indices.stride_c];
-            x[c * p->x.stride_c + (step ? at * step : FN(element_of)(p, at))] += y[c * p->y.stride_c];
-        }
-        y += p->y.stride[2];
-        index += p->indices.stride[2];
-    }
-}
-
-/* Channels c0..c1 of image n: x = 0, then every y is added where its maximum was, in the order of the outputs. */
-static void FN(max_unpool)(const pool *p, int64_t n, int64_t c0, int64_t c1) {
-    int64_t together = p->channels_last ? c1 - c0 : 1;
-    for (int64_t c = c0; c < c1; c += together) {
-        place row = {.n = n, .c = c};
-        FN(clear_channels)(p, n, c, c + together);
-        for (row.o[0] = 0; row.o[0] < p->y.size[0]; row.o[0]++)
-            for (row.o[1] = 0; row.o[1] < p->y.size[1]; row.o[1]++) {
-                if (p->pixel_step == 1) FN(scatter_row)(p, &row, together, 1);
-                else FN(scatter_row)(p, &row, together, p->pixel_step);
-            }
-    }
 }

@@ -27,20 +27,21 @@ static inline ALWAYS_INLINE void FN(sum_across)(const real *x, int64_t step, int
 
 /* The sum of n contiguous elements. */
 static double FN(sum_along)(const real *x, int64_t n) {
-    double sums[VL] = {0}, sum = 0;
-    while (n >= SUM_GROUP * VL) {
+    double sums[VL] = {0};
+    while (n > 0) {
         vec acc[SUM_GROUP];
+        int64_t left = min_i64(n, SHORT * SUM_GROUP * VL);
+        n -= left;
         EACH (v, SUM_GROUP) acc[v] = vzero();
-        for (int k = 0; k < SHORT && n >= SUM_GROUP * VL; k++) {
+        for (; left >= SUM_GROUP * VL; left -= SUM_GROUP * VL, x += SUM_GROUP * VL)
             EACH (v, SUM_GROUP) acc[v] = vadd(acc[v], vload(x + v * VL));
-            x += SUM_GROUP * VL;
-            n -= SUM_GROUP * VL;
-        }
+        for (; left >= VL; left -= VL, x += VL) acc[0] = vadd(acc[0], vload(x));
+        if (left > 0) acc[1] = vadd(acc[1], vload_masked(x, vlanes(0, (int)left)));
         FN(add_lanes)(sums, vadd(vadd(acc[0], acc[1]), vadd(acc[2], acc[3])), VL);
     }
-    for (int i = 0; i < VL; i++) sum += sums[i];
-    for (; n > 0; n--) sum += (double)*x++;
-    return sum;
+    for (int half = VL / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) sums[i] += sums[i + half];
+    return sums[0];
 }
 
 /* sums[c] += the sum of x[i * step + c * stride_c] over i < n */

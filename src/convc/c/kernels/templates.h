@@ -61,10 +61,12 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "winograd_weight_tmpl.c"
 #include "pad_tmpl.c"
 #include "pool_tmpl.c"
+#include "unpool_tmpl.c"
 #include "eltwise_tmpl.c"
 #include "reduce_tmpl.c"
 #include "norm_tmpl.c"
 #include "lrn_tmpl.c"
+#include "avg_pool_tmpl.c"
 
 static const convc_kernels FN(table) = {
     .mr = MR,
@@ -105,7 +107,10 @@ static const convc_kernels FN(table) = {
     .winograd_weight_rows = FN(winograd_weight_rows),
     .max_pool = FN(max_pool),
     .pool_workspace = POOL_WORKSPACE,
-    .max_unpool = FN(max_unpool),
+    .pool_move = FN(pool_move),
+    .avg_pool = FN(avg_pool),
+    .avg_pool_backward = FN(avg_pool_backward),
+    .avg_pool_workspace = AVG_POOL_WORKSPACE,
     .relu = FN(relu),
     .relu_backward = FN(relu_backward),
     .softmax = FN(softmax),
