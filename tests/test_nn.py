@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import convc
 from convc import nn
+from convc.shapes import ReceptiveField
 
 EPS, ATOL, RTOL = 1e-6, 1e-5, 1e-3
 F64 = np.float64
@@ -89,6 +90,26 @@ LAYERS = {
     "max-pool2d-nhwc": (lambda: nn.MaxPool2d(2, layout="NHWC"), (2, 4, 4, 3)),
     "max-pool2d-ceil": (lambda: nn.MaxPool2d(2, fit="ceil"), (1, 1, 5, 5)),
     "max-pool3d": (lambda: nn.MaxPool3d(2, 1), (1, 2, 3, 3, 3)),
+    "avg-pool1d": (lambda: nn.AvgPool1d(3, 2, 1), (2, 3, 6)),
+    "avg-pool2d": (lambda: nn.AvgPool2d(3, 2, 1, count_include_pad=False), (2, 2, 5, 6)),
+    "avg-pool2d-nhwc": (lambda: nn.AvgPool2d((2, 3), layout="NHWC", fit="ceil"), (2, 4, 4, 3)),
+    "avg-pool3d": (lambda: nn.AvgPool3d(2, 1), (1, 2, 3, 3, 3)),
+    "lp-pool1d": (lambda: nn.LPPool1d(2, 3, 2), (2, 3, 7)),
+    "lp-pool2d": (lambda: nn.LPPool2d(2, (2, 3), fit="ceil"), (1, 2, 5, 4)),
+    "lp-pool2d-nhwc": (lambda: nn.LPPool2d(2, 2, layout="NHWC"), (1, 4, 4, 3)),
+    "lp-pool3d": (lambda: nn.LPPool3d(2, 2), (1, 2, 4, 2, 3)),
+    "adaptive-avg-pool1d": (lambda: nn.AdaptiveAvgPool1d(3), (2, 2, 7)),
+    "adaptive-avg-pool2d": (lambda: nn.AdaptiveAvgPool2d((3, None)), (2, 2, 5, 4)),
+    "adaptive-avg-pool2d-nhwc": (lambda: nn.AdaptiveAvgPool2d(2, layout="NHWC"), (2, 5, 3, 2)),
+    "adaptive-avg-pool3d": (lambda: nn.AdaptiveAvgPool3d((2, None, 1)), (1, 2, 3, 2, 3)),
+    "adaptive-max-pool1d": (lambda: nn.AdaptiveMaxPool1d(3), (2, 2, 7)),
+    "adaptive-max-pool2d": (lambda: nn.AdaptiveMaxPool2d((3, None)), (2, 2, 5, 4)),
+    "adaptive-max-pool2d-nhwc": (lambda: nn.AdaptiveMaxPool2d(2, layout="NHWC"), (2, 5, 3, 2)),
+    "adaptive-max-pool3d": (lambda: nn.AdaptiveMaxPool3d((2, None, 1)), (1, 2, 3, 2, 3)),
+    "global-avg-pool": (lambda: nn.GlobalAvgPool(), (2, 3, 4, 5)),
+    "global-avg-pool-ndhwc": (lambda: nn.GlobalAvgPool(keepdims=True, layout="NDHWC"), (2, 2, 3, 2, 4)),
+    "global-max-pool": (lambda: nn.GlobalMaxPool(), (2, 3, 6)),
+    "global-max-pool-nhwc": (lambda: nn.GlobalMaxPool(keepdims=True, layout="NHWC"), (2, 2, 3, 4)),
     "linear": (lambda: nn.Linear(4, 3, dtype=F64, rng=0), (5, 4)),
     "linear-3d": (lambda: nn.Linear(4, 3, dtype=F64, rng=0), (2, 3, 4)),
     "linear-relu": (lambda: nn.Linear(4, 3, activation="relu", dtype=F64, rng=0), (5, 4)),
@@ -344,7 +365,54 @@ def test_repr_is_pytorchs():
     assert repr(nn.MaxPool2d(3, 2, 1)) == pool
 
 
+POOLS = [
+    "MaxPool1d(2)",
+    "AvgPool1d(2)",
+    "AvgPool2d(3, 2, 1)",
+    "AvgPool2d((2, 3))",
+    "AvgPool3d(2)",
+    "LPPool1d(2, 3)",
+    "LPPool2d(1.5, (3, 2), 2)",
+    "LPPool3d(2, 2)",
+    "AdaptiveAvgPool1d(3)",
+    "AdaptiveAvgPool2d((7, 7))",
+    "AdaptiveAvgPool3d((None, 2, 3))",
+    "AdaptiveMaxPool1d(5)",
+    "AdaptiveMaxPool2d(1)",
+    "AdaptiveMaxPool3d(2)",
+]
+
+
+@pytest.mark.parametrize("text", POOLS)
+def test_pools_are_pytorchs(text):
+    """Arguments, results and text."""
+    torch = pytest.importorskip("torch")
+    ours, theirs = (eval(f"nn.{text}", {"nn": module}) for module in (nn, torch.nn))
+    hidden = ", ceil_mode=False" if text.startswith("Max") else ""
+    assert repr(ours) == repr(theirs).replace(hidden, "")
+    x = np.abs(spread((2, 3, 8, 9, 7)[: 2 + int(text.split("d(")[0][-1])]))
+    np.testing.assert_allclose(ours(x), theirs(torch.from_numpy(x)).numpy(), rtol=1e-12)
+
+
+def test_windows_of_unknown_size_see_everything():
+    field = ReceptiveField((3, 3), (1, 1))
+    for layer in (nn.AdaptiveAvgPool2d(2), nn.AdaptiveMaxPool2d((None, 2)), nn.GlobalAvgPool(), nn.GlobalMaxPool()):
+        assert layer.receptive_field(field) is None
+        assert layer.macs((2, 4, 4)) == 0
+    for layer in (nn.AvgPool2d(3, 2, 1), nn.LPPool2d(2, 3, 2)):
+        assert layer.receptive_field(field) == field.after(3, 2, 1, getattr(layer, "padding", 0))
+    assert nn.AvgPool2d(2).dropped((1, 5, 4)) == (1, 0)
+    assert nn.AdaptiveAvgPool2d(2).dropped((1, 5, 4)) == (0, 0)
+    with pytest.raises(ValueError, match="GlobalAvgPool needs an input of 2 to 4 axes"):
+        nn.GlobalAvgPool().output_shape((3,))
+    with pytest.raises(ValueError, match="GlobalMaxPool needs an input of 3 axes"):
+        nn.GlobalMaxPool(layout="NHWC").output_shape((3, 4))
+
+
 def test_repr_shows_what_differs():
+    assert repr(nn.AvgPool2d(2, count_include_pad=False)).endswith("padding=0, count_include_pad=False)")
+    assert repr(nn.LPPool2d(2, 2, fit="ceil")) == "LPPool2d(norm_type=2, kernel_size=2, stride=None, fit='ceil')"
+    assert repr(nn.GlobalAvgPool(True, layout="NWC")) == "GlobalAvgPool(keepdims=True, layout='NWC')"
     assert "layout='NHWC', fit='exact'" in repr(nn.Conv2d(1, 1, 1, layout="NHWC", fit="exact"))
     assert "activation='relu'" in repr(nn.Linear(1, 1, activation="relu"))
     assert "padding=((0, 1), (1, 1))" in repr(nn.Conv2d(1, 1, 1, padding=((0, 1), 1)))
@@ -387,6 +455,15 @@ def test_sequential_is_a_sequence():
         (lambda: nn.Conv2d(1, 1, 3, dtype=np.float16), ValueError, "dtype"),
         (lambda: nn.MaxPool2d(2, fit="round"), ValueError, "fit"),
         (lambda: nn.MaxPool2d(2, 0), ValueError, "stride"),
+        (lambda: nn.AvgPool2d(2, fit="round"), ValueError, "fit"),
+        (lambda: nn.AvgPool1d(0), ValueError, "kernel_size"),
+        (lambda: nn.LPPool2d("2", 2), TypeError, "norm_type must be a number"),
+        (lambda: nn.LPPool2d(math.inf, 2), ValueError, "norm_type must be positive and finite"),
+        (lambda: nn.AdaptiveAvgPool2d((2, 2, 2)), ValueError, "output_size"),
+        (lambda: nn.AdaptiveAvgPool2d(None), TypeError, "output_size"),
+        (lambda: nn.AdaptiveMaxPool1d((0,)), ValueError, "output_size must be at least 1"),
+        (lambda: nn.AdaptiveMaxPool1d(3, layout="NCHW"), ValueError, "layout"),
+        (lambda: nn.GlobalAvgPool(layout="CN"), ValueError, "layout"),
         (lambda: nn.Linear(0, 1), ValueError, "in_features"),
         (lambda: nn.Linear(1, -1), ValueError, "out_features"),
         (lambda: nn.Linear(1, 2**63), ValueError, "64 bits"),

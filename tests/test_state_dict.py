@@ -145,6 +145,18 @@ def test_load_model_builds_every_layer(path):
     assert equal_states(nn.load_model(path).state_dict(), single.state_dict())
 
 
+def test_load_model_builds_every_pool(path):
+    pools = [nn.AvgPool1d(2), nn.AvgPool2d(3, (2, 1), 1, count_include_pad=False, fit="ceil"), nn.AvgPool3d(2)]
+    pools += [nn.LPPool1d(2, 3), nn.LPPool2d(1.5, (2, 3), 2, layout="NHWC"), nn.LPPool3d(2, 2)]
+    pools += [nn.AdaptiveAvgPool1d(3), nn.AdaptiveAvgPool2d((None, 3), layout="NHWC"), nn.AdaptiveAvgPool3d(2)]
+    pools += [nn.AdaptiveMaxPool1d(3), nn.AdaptiveMaxPool2d((7, 7)), nn.AdaptiveMaxPool3d((1, None, 2))]
+    net = nn.Sequential(*pools, nn.GlobalAvgPool(), nn.GlobalMaxPool(True, layout="NDHWC"))
+    net.save(path)
+    loaded = nn.load_model(path)
+    assert repr(loaded) == repr(net)
+    assert loaded.config() == net.config()
+
+
 def test_a_file_of_pytorch_gives_the_same_outputs(path):
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file

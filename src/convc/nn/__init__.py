@@ -10,12 +10,40 @@ from convc.nn._files import load_model
 from convc.nn._gradient import input_gradient
 from convc.nn._module import Buffer, IncompatibleKeys, Module, Parameter
 from convc.nn._norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, LocalResponseNorm
+from convc.nn._pool import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    AvgPool1d,
+    AvgPool2d,
+    AvgPool3d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
+    MaxPool1d,
+    MaxPool2d,
+    MaxPool3d,
+)
 from convc.nn._sequential import Sequential
-from convc.nn._spatial import Conv1d, Conv2d, Conv3d, MaxPool1d, MaxPool2d, MaxPool3d
+from convc.nn._spatial import Conv1d, Conv2d, Conv3d
 from convc.nn._summary import Summary
 from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
@@ -29,8 +57,13 @@ __all__ = [
     "ConvTranspose3d",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
     "GroupNorm",
     "IncompatibleKeys",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LayerNorm",
     "Linear",
     "LocalResponseNorm",

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from convc.nn import _blocks, _dense, _norm, _sequential, _spatial, _transpose
+from convc.nn import _blocks, _dense, _norm, _pool, _sequential, _spatial, _transpose
 from convc.nn._module import Array, IncompatibleKeys, Module
 from convc.nn._weights import choice
 
@@ -28,9 +28,23 @@ _LAYERS: dict[str, type[Module]] = {
         _transpose.ConvTranspose1d,
         _transpose.ConvTranspose2d,
         _transpose.ConvTranspose3d,
-        _spatial.MaxPool1d,
-        _spatial.MaxPool2d,
-        _spatial.MaxPool3d,
+        _pool.MaxPool1d,
+        _pool.MaxPool2d,
+        _pool.MaxPool3d,
+        _pool.AvgPool1d,
+        _pool.AvgPool2d,
+        _pool.AvgPool3d,
+        _pool.LPPool1d,
+        _pool.LPPool2d,
+        _pool.LPPool3d,
+        _pool.AdaptiveAvgPool1d,
+        _pool.AdaptiveAvgPool2d,
+        _pool.AdaptiveAvgPool3d,
+        _pool.AdaptiveMaxPool1d,
+        _pool.AdaptiveMaxPool2d,
+        _pool.AdaptiveMaxPool3d,
+        _pool.GlobalAvgPool,
+        _pool.GlobalMaxPool,
         _dense.Linear,
         _dense.ReLU,
         _dense.Flatten,
