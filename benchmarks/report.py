@@ -11,7 +11,7 @@ TITLES = {
     "backward": "Backward (data, weight and bias; flops count twice)",
     "operators": "Other operators",
     "layers": "Other layers",
-    "layer-gradients": "Gradients of other layers",
+    "gradients": "Gradients of other layers",
 }
 
 

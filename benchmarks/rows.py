@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 SEED = 20250729
-SECTIONS = ("forward", "backward", "operators", "layers", "layer-gradients")
+SECTIONS = ("forward", "backward", "operators", "layers", "gradients")
 
 # name, batch, channels, height, width, out-channels, kernel, stride, padding, dilation, groups; batch 1 unless `_bN`
 LAYERS = (
@@ -138,6 +138,10 @@ class Layer:
             arrays[name] = np.abs(values) + np.float32(0.5) if "var" in name else values
         return arrays
 
+    def gradient(self, y_shape: tuple[int, ...]) -> np.ndarray:
+        """Of an output with its channels first."""
+        return normal(self.name + " gradient", y_shape)
+
 
 @dataclass(frozen=True)
 class Training:
@@ -237,7 +241,7 @@ def cases(section: str, only: Sequence[str] = ("*",)) -> list[Case]:
     everything: tuple[Case, ...] = ROWS
     if section == "operators":
         everything = OPERATORS
-    elif section in ("layers", "layer-gradients"):
+    elif section in ("layers", "gradients"):
         everything = LAYERS_BESIDE
     return [case for case in everything if any(fnmatchcase(case.name, pattern) for pattern in only)]
 

@@ -214,6 +214,21 @@ def test_each_library_computes_the_right_answer(library, reference):
     assert not process.alive()
 
 
+FIRST_ROWS = {case.operator: case for case in reversed(rows.LAYERS_BESIDE) if math.prod(case.x_shape) < 4_000_000}
+
+
+@pytest.mark.parametrize("operator", FIRST_ROWS)
+def test_layers_compute_what_pytorchs_do(torch, operator):
+    from benchmarks.libraries import our_layers, torch_layers
+
+    for section in ("layers", "gradients"):
+        with torch.inference_mode():
+            expected = torch_layers.task(section, FIRST_ROWS[operator], False).results()
+        tasks = [our_layers.task(section, FIRST_ROWS[operator], last) for last in (False, True)]
+        for task in filter(None, tasks):
+            assert libraries.error(task.results(), [np.float64(part) for part in expected]) < 2e-5, section
+
+
 def test_a_process_that_dies_says_so():
     process = Process("convc", 1)
     process._process.kill()

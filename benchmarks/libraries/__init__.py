@@ -50,7 +50,7 @@ LIBRARIES = {
         {
             "forward": ("convc plan", "convc", "convc nhwc"),
             "backward": ("convc", "convc nhwc"),
-            **dict.fromkeys(("operators", "layers", "layer-gradients"), ("convc", "convc nhwc")),
+            **dict.fromkeys(("operators", "layers", "gradients"), ("convc", "convc nhwc")),
         },
     ),
     "torch": Entry("pytorch", ("torch",), dict.fromkeys(SECTIONS, _TORCH)),

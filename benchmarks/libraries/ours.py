@@ -10,23 +10,12 @@ import numpy as np
 
 import convc
 from benchmarks.libraries import Task, our_layers
+from benchmarks.libraries.layouts import channels_first, channels_last, same
 from benchmarks.rows import TINY, Call, Case, Conv, Layer, Pool, Training, normal
 
 _CONV: dict[int, Callable[..., Any]] = {1: convc.conv1d, 2: convc.conv2d, 3: convc.conv3d}
 _CONV_BACKWARD: dict[int, Callable[..., Any]] = {1: convc.conv1d_backward, 2: convc.conv2d_backward}
 _LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
-
-
-def channels_last(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(np.moveaxis(x, 1, -1))
-
-
-def channels_first(x: np.ndarray) -> np.ndarray:
-    return np.moveaxis(x, -1, 1)
-
-
-def same(x: np.ndarray) -> np.ndarray:
-    return x
 
 
 class Library:
