@@ -7,7 +7,7 @@ ARGS ?=
 TORCH := torch==2.13.0
 C_FILES := $(wildcard include/*.h src/convc/c/*.[ch] src/convc/c/kernels/*.[ch] tests/c/*.c examples/*/*.[ch] benchmarks/*.c)
 
-.PHONY: demo test lint format sanitize bench bench-sweep bench-memory clean
+.PHONY: demo test lint format docs sanitize bench bench-sweep bench-memory clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m convc demo $(ARGS)
@@ -26,6 +26,11 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(C_FILES)
+
+# The site, in docs/_build/html: warnings are errors, and every example on it and in the docstrings is run.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -b doctest docs docs/_build/doctest
 
 # The suite on a build of its own under the address and undefined-behaviour sanitizers.
 SANITIZED := .venv-sanitize
@@ -46,7 +51,7 @@ bench-memory: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.memory $(ARGS)
 
 clean:
-	rm -rf build dist src/*.egg-info src/convc/*.so $(VENV) $(SANITIZED)
+	rm -rf build dist src/*.egg-info src/convc/*.so docs/_build docs/_static/pictures $(VENV) $(SANITIZED)
 
 # ---- set-up ----
 
@@ -71,6 +76,10 @@ $(VENV)/.test: $(BIN)/pip $(SOURCES)
 
 $(VENV)/.lint: $(BIN)/pip pyproject.toml
 	$(BIN)/pip install --quiet $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['lint'])")
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(BIN)/pip install --quiet $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'])")
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.test

@@ -55,7 +55,7 @@ def linear_to_conv(layer: nn.Module, input_shape: Sequence[int], *, layout: str 
     ----------
     layer : Linear or Sequential
         A network must have a `Flatten` and behind it, up to its end, no layers but `Linear`, `ReLU`, `Dropout` and
-        `Flatten`, within further `Sequential`s or not.
+        `Flatten`, within further `Sequential` layers or not.
     input_shape : sequence of int
         What a network takes, or what is flattened in front of a single `Linear`; without the batch axis: (C, H, W), or
         (H, W, C) in the layout ``"NHWC"``. One and three spatial axes do as well.
