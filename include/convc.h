@@ -30,6 +30,16 @@ typedef enum convc_status {
 typedef enum convc_dtype { CONVC_F32 = 0, CONVC_F64 = 1, CONVC_I64 = 2 } convc_dtype;
 typedef enum convc_activation { CONVC_IDENTITY = 0, CONVC_RELU = 1 } convc_activation;
 
+/* Functions of single elements. GELU is x Phi(x), GELU_TANH its approximation by tanh, SILU x sigmoid(x). */
+typedef enum convc_function {
+    CONVC_LEAKY_RELU = 0,
+    CONVC_GELU = 1,
+    CONVC_GELU_TANH = 2,
+    CONVC_SILU = 3,
+    CONVC_SIGMOID = 4,
+    CONVC_TANH = 5
+} convc_function;
+
 /* What happens when the stride does not divide the way left: drop the rest, refuse, or (pools) add a partial window. */
 typedef enum convc_fit { CONVC_FLOOR = 0, CONVC_EXACT = 1, CONVC_CEIL = 2 } convc_fit;
 
@@ -76,6 +86,18 @@ typedef struct convc_pool_params {
     convc_fit fit;
 } convc_pool_params;
 
+/* LINEAR is bilinear in two dimensions, trilinear in three. */
+typedef enum convc_resize_mode { CONVC_NEAREST = 0, CONVC_NEAREST_EXACT = 1, CONVC_LINEAR = 2 } convc_resize_mode;
+
+/* The coordinates are PyTorch's. With by_scale the output is floor(scale * extent) long, and the scale is used as it is, else `size`. */
+typedef struct convc_resize_params {
+    convc_resize_mode mode;
+    int align_corners; /* LINEAR only: the outermost elements' centres stay where they are, else their outer edges */
+    int by_scale;
+    int64_t size[CONVC_MAX_SPATIAL];
+    double scale[CONVC_MAX_SPATIAL];
+} convc_resize_params;
+
 /* The sentence that explains the calling thread's last failure. */
 const char *convc_last_error(void);
 
@@ -83,6 +105,7 @@ const char *convc_last_error(void);
 convc_status convc_conv_output_shape(int ndim, const int64_t *x_shape, const int64_t *w_shape, const convc_conv_params *params,
                                      int64_t *y_shape);
 convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params, int64_t *y_shape);
+convc_status convc_resize_output_shape(int ndim, const int64_t *x_shape, const convc_resize_params *params, int64_t *y_shape);
 /* The padding that keeps the extent at stride 1; an odd total puts the extra element after. */
 convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after);
 /* Every spatial size is the one given. */
@@ -164,10 +187,24 @@ convc_status convc_lp_pool_forward(const convc_tensor *x, double norm_type, cons
 convc_status convc_lp_pool_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *y, double norm_type,
                                     const convc_pool_params *params, const convc_tensor *grad_x);
 
+/* ---- resizing: x (n, c, *size), y (n, c, *out) ---- */
+convc_status convc_resize_forward(const convc_tensor *x, const convc_resize_params *params, const convc_tensor *y);
+convc_status convc_resize_backward(const convc_tensor *grad_y, const convc_resize_params *params, const convc_tensor *grad_x);
+
 /* ---- elementwise and classification ---- */
 convc_status convc_relu_forward(const convc_tensor *x, const convc_tensor *y);
 /* grad_x = grad_y where x > 0, else 0; x may be the layer's input or its output. */
 convc_status convc_relu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_x);
+/* y = function(x). The slope is that of LEAKY_RELU for x < 0; the others do not read it. */
+convc_status convc_function_forward(convc_function function, double slope, const convc_tensor *x, const convc_tensor *y);
+/* x is the function's input, for SIGMOID and TANH its output. */
+convc_status convc_function_backward(convc_function function, double slope, const convc_tensor *grad_y, const convc_tensor *x,
+                                     const convc_tensor *grad_x);
+/* y = x where x > 0, else weight * x; weight (1), or (channels) along the channel axis of x. */
+convc_status convc_prelu_forward(const convc_tensor *x, const convc_tensor *weight, int channel_axis, const convc_tensor *y);
+/* grad_x and grad_weight may be NULL. */
+convc_status convc_prelu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *weight, int channel_axis,
+                                  const convc_tensor *grad_x, const convc_tensor *grad_weight);
 /* Over the last axis of tensors of any rank up to CONVC_MAX_NDIM. */
 convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y);
 convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tensor *y, const convc_tensor *grad_x);

@@ -291,11 +291,93 @@ def local_response_norm(x, size, alpha, beta, k):
     return y
 
 
+# ---- resizing ----
+
+
+def resize_matrix(n, out, mode, align_corners, scale_factor):
+    """Weights (out, n) of the inputs in each output. Coordinates are PyTorch's, in float32 for the nearest modes."""
+    linear = mode.endswith("linear")
+    real = np.float64 if linear else np.float32
+    scale = real(n) / real(out) if scale_factor is None else real(1 / scale_factor)
+    if linear and align_corners:
+        scale = (n - 1) / (out - 1) if out > 1 else 0.0
+    matrix = np.zeros((out, n))
+    for o in range(out):
+        if out == n and linear:
+            at = o
+        elif not linear:
+            at = min(int(real((o + 0.5) * float(scale)) if mode == "nearest-exact" else real(o) * scale), n - 1)
+        else:
+            at = min(max(0, o * scale if align_corners else (o + 0.5) * scale - 0.5), n - 1)
+        low = int(at)
+        matrix[o, low] += 1 - (at - low)
+        matrix[o, min(low + 1, n - 1)] += at - low
+    return matrix
+
+
+def resize(x, matrices):
+    x = np.float64(x)
+    for axis, matrix in enumerate(matrices, 2):
+        x = np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)
+    return x
+
+
 # ---- elementwise, and the loss ----
 
 
 def relu(x):
     return np.where(x < 0, 0.0, x)
+
+
+def sigmoid(x):
+    x = np.longdouble(x)
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+def tanh(x):
+    return np.tanh(np.longdouble(x))
+
+
+def silu(x):
+    return np.maximum(x, -12000) * sigmoid(x)  # 0 long before
+
+
+def normal(x):
+    """The normal distribution, from erfc in float64 and its derivative for what that argument leaves out."""
+    z = np.maximum(np.abs(np.longdouble(x)), 0) / np.sqrt(np.longdouble(2))
+    near = np.minimum(z, 40).astype(np.float64)
+    rest = np.minimum(z, 40) - near
+    tail = np.vectorize(math.erfc, otypes=[float])(near)
+    tail = (
+        tail - 2 / np.sqrt(np.longdouble(np.pi)) * np.exp(-(np.longdouble(near) ** 2)) * rest * (1 - near * rest)
+    ) / 2
+    return np.where(x < 0, tail, 1 - tail)
+
+
+def gelu(x):
+    return np.maximum(x, -100) * normal(x)
+
+
+def _gelu_argument(x):
+    x = np.clip(np.longdouble(x), -100, 100)
+    factor = 2 * np.sqrt(2 / np.longdouble(np.pi))
+    return factor * (x + x**3 * 44715 / 10**6), factor * (1 + 3 * x**2 * 44715 / 10**6)
+
+
+def gelu_tanh(x):
+    return np.maximum(x, -100) * sigmoid(_gelu_argument(x)[0])
+
+
+def slope(name, x):
+    """The derivative of the function of this name, and the sum of the sizes of its terms."""
+    x = np.clip(np.longdouble(x), -12000, 12000)
+    if name == "gelu":
+        first, second = normal(x), x * np.exp(-x * x / 2) / np.sqrt(2 * np.longdouble(np.pi))
+    else:
+        z, dz = {"silu": (x, 1), "gelu tanh": _gelu_argument(x)}.get(name, (x, 0))
+        first, second = sigmoid(z), x * sigmoid(z) * sigmoid(-z) * dz
+    return first + second, np.abs(first) + np.abs(second)
 
 
 def softmax(x, axis):

@@ -104,6 +104,19 @@ CALLS = {
     "linear_backward": ({"grad": integers(2, 4, 6, 3), "x": X, "weight": integers(3, 7)}, {}),
     "relu": ({"x": X}, {}),
     "relu_backward": ({"grad": X, "x": integers(*X.shape, seed=3)}, {}),
+    **{name: ({"x": X}, {}) for name in ("leaky_relu", "sigmoid", "tanh", "silu", "gelu")},
+    **{
+        f"{name}_backward": ({"grad": X, "x": integers(*X.shape, seed=3)}, {})
+        for name in ("leaky_relu", "silu", "gelu")
+    },
+    **{f"{name}_backward": ({"grad": X, "y": integers(*X.shape, seed=3)}, {}) for name in ("sigmoid", "tanh")},
+    "prelu": ({"x": X, "weight": BIAS[:4]}, {}),
+    "prelu_backward": ({"grad": X, "weight": BIAS[:4], "x": integers(*X.shape, seed=3)}, {}),
+    "interpolate": ({"x": X}, {"size": (9, 4), "mode": "bilinear", "layout": "NCHW"}),
+    "interpolate_backward": (
+        {"grad": integers(2, 4, 9, 4)},
+        {"x_shape": X.shape, "size": (9, 4), "mode": "bilinear", "layout": "NCHW"},
+    ),
     "softmax": ({"x": X}, {"axis": 1}),
     "softmax_backward": ({"grad": X, "y": integers(*X.shape, seed=3)}, {"axis": 2}),
     "batch_norm": (
@@ -132,6 +145,7 @@ CALLS = {
         {"target": TARGET, "reduction": "none"},
     ),
 }
+ELEMENTWISE = {"relu", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "softmax"}
 ARGUMENTS = [(name, argument) for name, (arrays, _) in CALLS.items() for argument in arrays]
 WITH_OUT = [name for name in FUNCTIONS if "out" in inspect.signature(getattr(convc, name)).parameters]
 
@@ -329,7 +343,8 @@ def test_none_is_no_array(name, argument):
     [
         pair
         for pair in ARGUMENTS
-        if pair[0] not in ("relu", "relu_backward", "softmax", "softmax_backward", "local_response_norm")
+        if pair[0].removesuffix("_backward") not in ELEMENTWISE
+        and pair[0] != "local_response_norm"
         and pair != ("layer_norm", "x")
     ],
 )

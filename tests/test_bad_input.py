@@ -16,6 +16,7 @@ import convc
 
 EXTREMES = (-(2**63), -1, 0, 1, 2**31 - 1, 2**31, 2**32, 2**63 - 1)
 SPARE_BYTES = 256 << 20
+LINEAR = ("linear", "bilinear", "trilinear")
 LARGE = 1879048192  # 7 * 2**28: its square wraps to 0 in 64 bits
 
 
@@ -53,6 +54,8 @@ REFUSED = {
     ),
     "tensorflow 2022-35996": lambda: convc.conv2d(zeros(1, 1, 0, 2), zeros(1, 1, 1, 1), padding=1),
     "tensorflow 2022-41885": lambda: convc.conv2d(ones(1, 1, 2, 2), ones(1, 1, 1, 1), padding=LARGE),
+    "tensorflow 2022-41885 resize": lambda: convc.interpolate(ones(1, 1, 2, 2), LARGE),
+    "tensorflow 2022-41885 resize of scale": lambda: convc.interpolate(ones(1, 1, 2, 2), scale_factor=LARGE),
     "tensorflow 2023-27579": lambda: convc.conv2d(ones(1, 3, 4, 4), zeros(2, 0, 2, 2)),
     "tensorflow 2021-29585 conv": lambda: convc.conv2d(ones(1, 1, 4, 4), ones(1, 1, 2, 2), stride=0),
     "tensorflow 2021-29586 pool": lambda: convc.max_pool2d(ones(1, 1, 4, 4), 2, stride=0),
@@ -380,6 +383,12 @@ def calls():
                 **numbers,
             ),
         )
+        image = {"x_shape": "shape", "size": d}
+        yield f"interpolate{d}", Call("interpolate", {"size": d}, x=x, size=3, layout=layout)
+        yield (
+            f"interpolate{d}_backward",
+            Call("interpolate_backward", image, grad=ones(2, 4, *[3] * d), x_shape=x.shape, size=3, mode=LINEAR[d - 1]),
+        )
     x, grad = ones(2, 4, 6, 5), ones(2, 4, 5, 4)
     shape = {"x_shape": "shape", "kernel_size": 2, "stride": 2, "padding": 2}
     windows = {"kernel_size": 2, "stride": 1, "padding": 0}
@@ -396,6 +405,8 @@ def calls():
         "global_avg_pool_backward",
         Call("global_avg_pool_backward", {"x_shape": "shape"}, grad=ones(2, 4), x_shape=x.shape, layout="NCHW"),
     )
+    yield "prelu", Call("prelu", {"axis": 0}, x=ones(2, 3), weight=ones(3), axis=1)
+    yield "prelu_backward", Call("prelu_backward", {"axis": 0}, grad=ones(2, 3), x=ones(2, 3), weight=ones(3), axis=1)
     yield "softmax", Call("softmax", {"axis": 0}, x=ones(2, 3), axis=1)
     yield "softmax_backward", Call("softmax_backward", {"axis": 0}, grad=ones(2, 3), y=ones(2, 3), axis=1)
     x, pair = ones(2, 4, 5), {"mean": np.ones((2, 2)), "inv_std": np.ones((2, 2))}
@@ -484,7 +495,7 @@ def is_default(name, argument, value):
     """None may stand for what an operator takes by itself: a stride of the kernel's size, a size that it works out."""
     if argument == "output_size" and name.startswith("adaptive"):
         return isinstance(value, tuple) and None in value
-    return value is None and (argument == "stride" or name.startswith("max_unpool"))
+    return value is None and (argument == "stride" or name.startswith(("max_unpool", "interpolate")))
 
 
 @pytest.mark.parametrize("name", CALLS)

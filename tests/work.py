@@ -52,6 +52,10 @@ def everything():
         results[f"global {key}"] = convc.global_avg_pool(x, layout=layout)
         results[f"relu {key}"] = convc.relu(x)
         results[f"relu backward {key}"] = convc.relu_backward(x, x)
+        results |= activations(key, x, 1 if layout == "NCHW" else -1)
+        resizing = {"size": (61, 100), "mode": "bilinear", "layout": layout}
+        results[f"resized {key}"] = y = convc.interpolate(x, **resizing)
+        results[f"resized backward {key}"] = convc.interpolate_backward(y, x.shape, **resizing)
         results[f"softmax {key}"] = convc.softmax(x, 1)
         logits, target = normal(4000, 40, dtype=dtype), rng.integers(0, 40, 4000)
         results[f"loss {key}"] = convc.cross_entropy(logits, target, reduction="none")
@@ -83,6 +87,18 @@ def normalisations(key, layout, x, weight):
             results[f"{name} norm backward {part} {key}"] = gradient
     results[f"response {key}"] = convc.local_response_norm(x, 5, layout=layout)
     results[f"response backward {key}"] = convc.local_response_norm_backward(grad, x, 5, layout=layout)
+    return results
+
+
+def activations(key, x, axis):
+    results = {}
+    for name in ("leaky_relu", "sigmoid", "tanh", "silu", "gelu"):
+        results[f"{name} {key}"] = getattr(convc, name)(x)
+        results[f"{name} backward {key}"] = getattr(convc, f"{name}_backward")(x, x)
+    slopes = np.linspace(-1, 1, x.shape[axis], dtype=x.dtype)
+    results[f"prelu {key}"] = convc.prelu(x, slopes, axis)
+    for part, gradient in zip("xw", convc.prelu_backward(x, x, slopes, axis), strict=True):
+        results[f"prelu backward {part} {key}"] = gradient
     return results
 
 

@@ -22,7 +22,9 @@ def task(section: str, case: Layer, last: bool) -> Task | None:
     """Times a call with channels first, or last where the operator has channels."""
     arrays, options = case.data(), dict(case.options)
     x = arrays.pop("x")
-    if case.operator not in _POINTWISE:
+    if case.operator == "prelu":
+        options["axis"] = -1 if last else 1
+    elif case.operator not in _POINTWISE:
         options["layout"] = (_LAST if last else _FIRST)[x.ndim]
     elif last:
         return None

@@ -197,6 +197,21 @@ cdef int parse_padding_name(str value, int spatial, const int64_t *kernel, const
     return 0
 
 
+cdef int load_image(object source, str name, object layout, operand *o, bint *last) except -1:
+    """An image of the layout, or if that is None, of its rank with the channels first; returns its spatial axes."""
+    if layout is not None:
+        spatial = spatial_of_layout(layout)
+        last[0] = parse_layout(layout, spatial)
+        load(source, name, REAL, spatial + 2, last[0], o)
+        return spatial
+    last[0] = False
+    open_source(source, name, REAL, PyBUF_RECORDS_RO, o)
+    if not 3 <= o.view.ndim <= CONVC_MAX_NDIM:
+        raise ValueError(f"{name} must have 3 to 5 dimensions, got {o.view.ndim}: shape {view_shape(o)}")
+    describe(o, False)
+    return o.view.ndim - 2
+
+
 cdef int parse_shape(object value, str name, int ndim, bint channels_last, int64_t *shape) except -1:
     """An image's shape, in C's order of axes."""
     cdef int axis

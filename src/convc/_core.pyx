@@ -13,25 +13,28 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from convc.capi cimport (
-    CONVC_AUTO, CONVC_CEIL, CONVC_DIRECT, CONVC_EXACT, CONVC_F32, CONVC_F64, CONVC_FLOOR, CONVC_GEMM, CONVC_I64,
-    CONVC_IDENTITY, CONVC_INTERRUPTED, CONVC_INVALID_TYPE, CONVC_INVALID_VALUE, CONVC_MAX_NDIM, CONVC_MAX_SPATIAL,
-    CONVC_NO_MEMORY, CONVC_OK, CONVC_PAD_CIRCULAR, CONVC_PAD_REFLECT, CONVC_PAD_REPLICATE, CONVC_PAD_ZEROS,
-    CONVC_RELU, CONVC_VERSION, CONVC_WINOGRAD, convc_activation, convc_adaptive_avg_pool_backward,
+    CONVC_AUTO, CONVC_CEIL, CONVC_DIRECT, CONVC_EXACT, CONVC_F32, CONVC_F64, CONVC_FLOOR, CONVC_GELU, CONVC_GELU_TANH,
+    CONVC_GEMM, CONVC_I64, CONVC_IDENTITY, CONVC_INTERRUPTED, CONVC_INVALID_TYPE, CONVC_INVALID_VALUE, CONVC_LEAKY_RELU,
+    CONVC_LINEAR, CONVC_MAX_NDIM, CONVC_MAX_SPATIAL, CONVC_NEAREST, CONVC_NEAREST_EXACT, CONVC_NO_MEMORY, CONVC_OK,
+    CONVC_PAD_CIRCULAR, CONVC_PAD_REFLECT, CONVC_PAD_REPLICATE, CONVC_PAD_ZEROS, CONVC_RELU, CONVC_SIGMOID, CONVC_SILU,
+    CONVC_TANH, CONVC_VERSION, CONVC_WINOGRAD, convc_activation, convc_adaptive_avg_pool_backward,
     convc_adaptive_avg_pool_forward, convc_adaptive_max_pool_forward, convc_adaptive_output_shape, convc_algorithm,
     convc_avg_pool_backward, convc_avg_pool_forward, convc_backward_bias, convc_batch_norm_backward,
     convc_batch_norm_forward, convc_batch_norm_params, convc_col2im, convc_conv_backward_data,
     convc_conv_backward_weight, convc_conv_forward, convc_conv_output_shape, convc_conv_params,
     convc_conv_transpose_backward_data, convc_conv_transpose_backward_weight, convc_conv_transpose_forward,
     convc_conv_transpose_output_shape, convc_cross_entropy_backward, convc_cross_entropy_forward, convc_dtype,
-    convc_fit, convc_gemm, convc_get_isa, convc_get_num_threads, convc_group_norm_backward,
-    convc_group_norm_forward, convc_im2col, convc_im2col_shape, convc_isa_available, convc_last_error,
-    convc_layer_norm_backward, convc_layer_norm_forward, convc_linear_backward_data, convc_linear_backward_weight,
-    convc_linear_forward, convc_lp_pool_backward, convc_lp_pool_forward, convc_lrn_backward, convc_lrn_forward,
-    convc_lrn_params, convc_max_pool_backward, convc_max_pool_forward, convc_max_unpool_backward,
-    convc_max_unpool_forward, convc_pad_mode, convc_plan, convc_plan_create, convc_plan_destroy, convc_plan_run,
-    convc_pool_output_shape, convc_pool_params, convc_relu_backward, convc_relu_forward, convc_same_padding,
-    convc_set_interrupt_check, convc_set_isa, convc_set_num_threads, convc_softmax_backward, convc_softmax_forward,
-    convc_status, convc_tensor, convc_unpool_output_shape,
+    convc_fit, convc_function, convc_function_backward, convc_function_forward, convc_gemm, convc_get_isa,
+    convc_get_num_threads, convc_group_norm_backward, convc_group_norm_forward, convc_im2col, convc_im2col_shape,
+    convc_isa_available, convc_last_error, convc_layer_norm_backward, convc_layer_norm_forward,
+    convc_linear_backward_data, convc_linear_backward_weight, convc_linear_forward, convc_lp_pool_backward,
+    convc_lp_pool_forward, convc_lrn_backward, convc_lrn_forward, convc_lrn_params, convc_max_pool_backward,
+    convc_max_pool_forward, convc_max_unpool_backward, convc_max_unpool_forward, convc_pad_mode, convc_plan,
+    convc_plan_create, convc_plan_destroy, convc_plan_run, convc_pool_output_shape, convc_pool_params,
+    convc_prelu_backward, convc_prelu_forward, convc_relu_backward, convc_relu_forward, convc_resize_backward,
+    convc_resize_forward, convc_resize_output_shape, convc_resize_params, convc_same_padding, convc_set_interrupt_check,
+    convc_set_isa, convc_set_num_threads, convc_softmax_backward, convc_softmax_forward, convc_status, convc_tensor,
+    convc_unpool_output_shape,
 )
 
 include "_tensor.pxi"
@@ -46,6 +49,8 @@ include "_global_pool.pxi"
 include "_unpool.pxi"
 include "_matrix.pxi"
 include "_eltwise.pxi"
+include "_activation.pxi"
+include "_resize.pxi"
 include "_norm.pxi"
 include "_layer_norm.pxi"
 

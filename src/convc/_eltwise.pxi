@@ -5,9 +5,12 @@ cdef enum:
     RELU_BACKWARD
     SOFTMAX
     SOFTMAX_BACKWARD
+    FUNCTION  # the first convc_function
+    FUNCTION_BACKWARD = FUNCTION + 100
 
 
-cdef object pointwise(int which, object a, str a_name, object b, str b_name, bint along_axis, object axis, object out):
+cdef object pointwise(int which, object a, str a_name, object b, str b_name, bint along_axis, object axis, object out,
+                      double slope=0):
     """Operators of one array, or of two of one shape (b_name is not None)."""
     cdef operand[3] o  # a, the result, b
     cdef convc_status status = CONVC_OK
@@ -17,7 +20,7 @@ cdef object pointwise(int which, object a, str a_name, object b, str b_name, bin
     try:
         open_source(a, a_name, REAL, PyBUF_RECORDS_RO, &o[0])
         if along_axis:
-            kept = parse_axis(axis, &o[0])
+            kept = parse_axis(axis, a_name, &o[0])
         if b_name is not None:
             open_source(b, b_name, REAL, PyBUF_RECORDS_RO, &o[2])
             same_dtype(&o[2], b_name, &o[0], a_name)
@@ -31,10 +34,15 @@ cdef object pointwise(int which, object a, str a_name, object b, str b_name, bin
         if fold(o, count, kept) < 0:
             a_copy = _array(a, order="C")
             b_copy = None if b_name is None else _array(b, order="C")
-            fresh = pointwise(which, a_copy, a_name, b_copy, b_name, along_axis, axis, None)
+            fresh = pointwise(which, a_copy, a_name, b_copy, b_name, along_axis, axis, None, slope)
             return fresh if out is None else copy_result(fresh, out, (a, b))
         with nogil:
-            if which == RELU:
+            if which >= FUNCTION_BACKWARD:
+                status = convc_function_backward(<convc_function> (which - FUNCTION_BACKWARD), slope, &o[0].tensor,
+                                                 &o[2].tensor, &o[1].tensor)
+            elif which >= FUNCTION:
+                status = convc_function_forward(<convc_function> (which - FUNCTION), slope, &o[0].tensor, &o[1].tensor)
+            elif which == RELU:
                 status = convc_relu_forward(&o[0].tensor, &o[1].tensor)
             elif which == RELU_BACKWARD:
                 status = convc_relu_backward(&o[0].tensor, &o[2].tensor, &o[1].tensor)
@@ -64,12 +72,12 @@ cdef int same_view_shape(const operand *o, str name, const operand *like) except
     return 0
 
 
-cdef int parse_axis(object axis, const operand *o) except -1:
+cdef int parse_axis(object axis, str name, const operand *o) except -1:
     cdef int64_t number = parse_int(axis, "axis")
     cdef int ndim = o.view.ndim
     if number < -ndim or number >= ndim:
         wanted = f"from {-ndim} to {ndim - 1}" if ndim else "that of an array that has one"
-        raise ValueError(f"axis must be {wanted} for shape {view_shape(o)}, got {number}")
+        raise ValueError(f"axis must be {wanted} for {name} of shape {view_shape(o)}, got {number}")
     return <int> (number if number >= 0 else number + ndim)
 
 

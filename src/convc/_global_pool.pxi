@@ -1,21 +1,5 @@
 # Global pools: one window for each channel. Images of any rank, results with or without their spatial axes.
 
-cdef int load_image(object x, object layout, operand *o, bint *last) except -1:
-    """An image with the axes that the layout says, or channels first without one; how many of them are spatial."""
-    cdef int spatial
-    if layout is not None:
-        spatial = spatial_of_layout(layout)
-        last[0] = parse_layout(layout, spatial)
-        load(x, "x", REAL, spatial + 2, last[0], o)
-        return spatial
-    last[0] = False
-    open_source(x, "x", REAL, PyBUF_RECORDS_RO, o)
-    if o.view.ndim < 3 or o.view.ndim > CONVC_MAX_NDIM:
-        raise ValueError(f"x must have 3 to 5 dimensions, got {o.view.ndim}: shape {view_shape(o)}")
-    describe(o, False)
-    return o.view.ndim - 2
-
-
 cdef int parse_image_shape(object x_shape, object layout, int64_t *shape, bint *last) except -1:
     """The same for a shape."""
     cdef int spatial = -1
@@ -114,7 +98,7 @@ def global_avg_pool(x, *, layout=None, keepdims=False, out=None):
     cdef bint last = False
     clear(o, 2)
     try:
-        ndim = load_image(x, layout, &o[0], &last) + 2
+        ndim = load_image(x, "x", layout, &o[0], &last) + 2
         out = global_result(out, o[0].tensor.shape, ndim, last, keepdims, o[0].tensor.dtype, &o[1])
         with nogil:
             status = convc_adaptive_avg_pool_forward(&o[0].tensor, &o[1].tensor)
@@ -221,7 +205,7 @@ def global_max_pool(x, *, layout=None, keepdims=False, return_indices=False, out
     indices = None
     clear(o, 3)
     try:
-        ndim = load_image(x, layout, &o[0], &last) + 2
+        ndim = load_image(x, "x", layout, &o[0], &last) + 2
         out = global_result(out, o[0].tensor.shape, ndim, last, keepdims, o[0].tensor.dtype, &o[1])
         if return_indices:
             indices = global_result(None, o[0].tensor.shape, ndim, last, keepdims, CONVC_I64, &o[2])

@@ -24,6 +24,14 @@ cdef extern from "convc.h" nogil:
         CONVC_IDENTITY
         CONVC_RELU
 
+    ctypedef enum convc_function:
+        CONVC_LEAKY_RELU
+        CONVC_GELU
+        CONVC_GELU_TANH
+        CONVC_SILU
+        CONVC_SIGMOID
+        CONVC_TANH
+
     ctypedef enum convc_fit:
         CONVC_FLOOR
         CONVC_EXACT
@@ -67,6 +75,18 @@ cdef extern from "convc.h" nogil:
         int64_t pad_after[3]
         convc_fit fit
 
+    ctypedef enum convc_resize_mode:
+        CONVC_NEAREST
+        CONVC_NEAREST_EXACT
+        CONVC_LINEAR
+
+    ctypedef struct convc_resize_params:
+        convc_resize_mode mode
+        int align_corners
+        int by_scale
+        int64_t size[3]
+        double scale[3]
+
     ctypedef struct convc_plan:
         pass
 
@@ -76,6 +96,8 @@ cdef extern from "convc.h" nogil:
                                          const convc_conv_params *params, int64_t *y_shape)
     convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params,
                                          int64_t *y_shape)
+    convc_status convc_resize_output_shape(int ndim, const int64_t *x_shape, const convc_resize_params *params,
+                                           int64_t *y_shape)
     convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after)
     convc_status convc_adaptive_output_shape(int ndim, const int64_t *x_shape, const int64_t *output_size,
                                              int64_t *y_shape)
@@ -140,9 +162,20 @@ cdef extern from "convc.h" nogil:
                                        const convc_tensor *y)
     convc_status convc_lp_pool_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *y,
                                         double norm_type, const convc_pool_params *params, const convc_tensor *grad_x)
+    convc_status convc_resize_forward(const convc_tensor *x, const convc_resize_params *params, const convc_tensor *y)
+    convc_status convc_resize_backward(const convc_tensor *grad_y, const convc_resize_params *params,
+                                       const convc_tensor *grad_x)
 
     convc_status convc_relu_forward(const convc_tensor *x, const convc_tensor *y)
     convc_status convc_relu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_x)
+    convc_status convc_function_forward(convc_function function, double slope, const convc_tensor *x,
+                                        const convc_tensor *y)
+    convc_status convc_function_backward(convc_function function, double slope, const convc_tensor *grad_y,
+                                         const convc_tensor *x, const convc_tensor *grad_x)
+    convc_status convc_prelu_forward(const convc_tensor *x, const convc_tensor *weight, int channel_axis,
+                                     const convc_tensor *y)
+    convc_status convc_prelu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *weight,
+                                      int channel_axis, const convc_tensor *grad_x, const convc_tensor *grad_weight)
     convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y)
     convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tensor *y, const convc_tensor *grad_x)
     convc_status convc_cross_entropy_forward(const convc_tensor *logits, const convc_tensor *target,

@@ -32,6 +32,7 @@ __all__ = [
     "locally_connected_parameters",
     "output_shape",
     "receptive_field",
+    "resized",
     "same_padding",
 ]
 
@@ -337,6 +338,28 @@ def conv_transpose_output_shape(
             )
         lengths.append(reach - sum(sweep.padding))
     return tuple(lengths)
+
+
+def resized(
+    input_size: Sequence[int], size: Axes | None = None, scale_factor: float | Sequence[float] | None = None
+) -> tuple[int, ...]:
+    """
+    Spatial output size of `convc.interpolate`.
+
+    >>> from convc import shapes
+    >>> shapes.resized((10, 15), scale_factor=1.5)
+    (15, 22)
+    """
+    if scale_factor is None:
+        if size is None:
+            raise ValueError("size or scale_factor must be given")
+        return axes(size, len(input_size), "size")
+    factors = tuple(scale_factor) if isinstance(scale_factor, Sequence) else (scale_factor,) * len(input_size)
+    if len(factors) != len(input_size):
+        raise ValueError(f"scale_factor must be a number or a tuple of {len(input_size)}, got {scale_factor!r}")
+    if not all(1 <= factor * n <= _INT64_MAX for factor, n in zip(factors, input_size, strict=True)):
+        raise ValueError(f"scale_factor must leave at least 1 element of {tuple(input_size)}, got {scale_factor!r}")
+    return tuple(int(factor * n) for factor, n in zip(factors, input_size, strict=True))
 
 
 def conv_parameters(

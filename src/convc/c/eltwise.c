@@ -1,64 +1,137 @@
-/* ReLU and its gradient, and zeros: element by element, whatever the tensors' layouts. */
+/* Functions of single elements and their gradients, and zeros: element by element, whatever the tensors' layouts. */
 #include <string.h>
 
 #include "lines.h"
 
-#define ELEMENT_FLOPS 4.0 /* what an element costs, in flops: it is the memory that is busy */
+/* What an element costs, in flops: mostly it is the memory that is busy. */
+#define ELEMENT_FLOPS 4.0
+#define FUNCTION_FLOPS 16.0
 
-typedef struct eltwise_job {
+typedef struct map_job {
     const convc_kernels *kernels;
+    convc_map which;
+    double parameter;
     lines lines;
-} eltwise_job;
+} map_job;
 
-static convc_status check_pair(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name) {
-    TRY(convc_check_tensor(t, name, 0, CONVC_MAX_NDIM));
-    TRY(convc_check_shape(t, name, like->shape, like->ndim));
-    return convc_check_dtype(t, name, like, like_name);
-}
-
-static void relu_task(const void *context, int64_t task, void *workspace) {
-    const eltwise_job *j = context;
+static void map_task(const void *context, int64_t task, void *workspace) {
+    const map_job *j = context;
     const lines *l = &j->lines;
     int64_t pieces = lines_pieces(l), end = split_point(pieces, l->tasks, task + 1);
     (void)workspace;
     for (int64_t i = split_point(pieces, l->tasks, task); i < end; i++) {
         line_piece at = lines_piece(l, i);
-        j->kernels->relu(at.data[1], l->step[1], at.data[0], l->step[0], at.count);
+        j->kernels->map(j->which, at.data, l->step, at.count, j->parameter);
     }
 }
+
+/* The output comes first. */
+static convc_status run_map(convc_map which, double parameter, int count, const convc_tensor *const tensors[]) {
+    int64_t size = convc_size(tensors[0]);
+    if (size == 0) return CONVC_OK;
+    int function = which % MAP_BACKWARD;
+    int cheap = function == MAP_RELU || function == MAP_LEAKY_RELU || function == MAP_PRELU;
+    map_job j = {convc_kernels_for(tensors[0]->dtype), which, parameter, convc_lines(count, tensors)};
+    return convc_parallel(map_task, &j, j.lines.tasks, (cheap ? ELEMENT_FLOPS : FUNCTION_FLOPS) * (double)size, 0);
+}
+
+static convc_status check_forward(const convc_tensor *x, const convc_tensor *y) {
+    TRY(convc_check_tensor(x, "x", 0, CONVC_MAX_NDIM));
+    TRY(convc_check_like(y, "out", x, "x"));
+    TRY(convc_check_output(y, "out", 0, CONVC_MAX_NDIM));
+    return convc_check_disjoint(y, "out", x, "x");
+}
+
+/* `at` is what the gradient is computed from, the input or the output. */
+static convc_status check_known(const convc_tensor *grad_y, const convc_tensor *at, const char *at_name) {
+    TRY(convc_check_tensor(grad_y, "grad", 0, CONVC_MAX_NDIM));
+    return convc_check_like(at, at_name, grad_y, "grad");
+}
+
+static convc_status check_backward(const convc_tensor *grad_y, const convc_tensor *at, const char *at_name,
+                                   const convc_tensor *grad_x) {
+    TRY(check_known(grad_y, at, at_name));
+    TRY(convc_check_like(grad_x, "grad_x", grad_y, "grad"));
+    TRY(convc_check_output(grad_x, "grad_x", 0, CONVC_MAX_NDIM));
+    TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));
+    return convc_check_disjoint(grad_x, "grad_x", at, at_name);
+}
+
+/* ---- of one input ---- */
 
 convc_status convc_relu_forward(const convc_tensor *x, const convc_tensor *y) {
-    TRY(convc_check_tensor(x, "x", 0, CONVC_MAX_NDIM));
-    TRY(check_pair(y, "out", x, "x"));
-    TRY(convc_check_output(y, "out", 0, CONVC_MAX_NDIM));
-    TRY(convc_check_disjoint(y, "out", x, "x"));
-    if (convc_size(y) == 0) return CONVC_OK;
-    eltwise_job j = {convc_kernels_for(x->dtype), convc_lines_of(2, y, x, NULL)};
-    return convc_parallel(relu_task, &j, j.lines.tasks, ELEMENT_FLOPS * (double)convc_size(y), 0);
-}
-
-static void relu_backward_task(const void *context, int64_t task, void *workspace) {
-    const eltwise_job *j = context;
-    const lines *l = &j->lines;
-    int64_t pieces = lines_pieces(l), end = split_point(pieces, l->tasks, task + 1);
-    (void)workspace;
-    for (int64_t i = split_point(pieces, l->tasks, task); i < end; i++) {
-        line_piece at = lines_piece(l, i);
-        j->kernels->relu_backward(at.data[1], l->step[1], at.data[2], l->step[2], at.data[0], l->step[0], at.count);
-    }
+    TRY(check_forward(x, y));
+    return run_map(MAP_RELU, 0, 2, (const convc_tensor *const[]){y, x});
 }
 
 convc_status convc_relu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_x) {
-    TRY(convc_check_tensor(grad_y, "grad", 0, CONVC_MAX_NDIM));
-    TRY(check_pair(x, "x", grad_y, "grad"));
-    TRY(check_pair(grad_x, "grad_x", grad_y, "grad"));
-    TRY(convc_check_output(grad_x, "grad_x", 0, CONVC_MAX_NDIM));
-    TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));
-    TRY(convc_check_disjoint(grad_x, "grad_x", x, "x"));
-    if (convc_size(grad_x) == 0) return CONVC_OK;
-    eltwise_job j = {convc_kernels_for(x->dtype), convc_lines_of(3, grad_x, grad_y, x)};
-    return convc_parallel(relu_backward_task, &j, j.lines.tasks, ELEMENT_FLOPS * (double)convc_size(x), 0);
+    TRY(check_backward(grad_y, x, "x", grad_x));
+    return run_map(MAP_RELU_BACKWARD, 0, 3, (const convc_tensor *const[]){grad_x, grad_y, x});
 }
+
+static convc_status check_function(convc_function function) {
+    if ((int)function >= CONVC_LEAKY_RELU && (int)function <= CONVC_TANH) return CONVC_OK;
+    return convc_fail(CONVC_INVALID_VALUE, "function must be from %d to %d, got %d", CONVC_LEAKY_RELU, CONVC_TANH, (int)function);
+}
+
+convc_status convc_function_forward(convc_function function, double slope, const convc_tensor *x, const convc_tensor *y) {
+    TRY(check_function(function));
+    TRY(check_forward(x, y));
+    return run_map((convc_map)function, slope, 2, (const convc_tensor *const[]){y, x});
+}
+
+convc_status convc_function_backward(convc_function function, double slope, const convc_tensor *grad_y, const convc_tensor *x,
+                                     const convc_tensor *grad_x) {
+    TRY(check_function(function));
+    TRY(check_backward(grad_y, x, function == CONVC_SIGMOID || function == CONVC_TANH ? "y" : "x", grad_x));
+    return run_map((convc_map)(MAP_BACKWARD + (int)function), slope, 3, (const convc_tensor *const[]){grad_x, grad_y, x});
+}
+
+/* ---- PReLU ---- */
+
+/* The weight as a tensor of x's shape, which repeats it. */
+static convc_status broadcast_weight(const convc_tensor *weight, const convc_tensor *x, int channel_axis, convc_tensor *wide) {
+    TRY(convc_check_tensor(weight, "weight", 1, 1));
+    TRY(convc_check_dtype(weight, "weight", x, "x"));
+    int64_t count = weight->shape[0];
+    if (count != 1 && (channel_axis < 0 || channel_axis >= x->ndim))
+        return convc_fail(CONVC_INVALID_VALUE, "axis must be from 0 to %d, got %d", x->ndim - 1, channel_axis);
+    if (count != 1 && count != x->shape[channel_axis])
+        return convc_fail(CONVC_INVALID_VALUE, "weight must have shape (1) or (%lld) as x has channels, got (%lld)",
+                          (long long)x->shape[channel_axis], (long long)count);
+    *wide = *x;
+    wide->data = weight->data;
+    for (int i = 0; i < x->ndim; i++) wide->strides[i] = count != 1 && i == channel_axis ? weight->strides[0] : 0;
+    return CONVC_OK;
+}
+
+convc_status convc_prelu_forward(const convc_tensor *x, const convc_tensor *weight, int channel_axis, const convc_tensor *y) {
+    convc_tensor wide;
+    TRY(check_forward(x, y));
+    TRY(broadcast_weight(weight, x, channel_axis, &wide));
+    TRY(convc_check_disjoint(y, "out", weight, "weight"));
+    return run_map(MAP_PRELU, 0, 3, (const convc_tensor *const[]){y, x, &wide});
+}
+
+convc_status convc_prelu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *weight, int channel_axis,
+                                  const convc_tensor *grad_x, const convc_tensor *grad_weight) {
+    convc_tensor wide;
+    TRY(grad_x ? check_backward(grad_y, x, "x", grad_x) : check_known(grad_y, x, "x"));
+    TRY(broadcast_weight(weight, x, channel_axis, &wide));
+    if (grad_x) TRY(convc_check_disjoint(grad_x, "grad_x", weight, "weight"));
+    if (grad_weight) {
+        TRY(convc_check_like(grad_weight, "grad_weight", weight, "weight"));
+        TRY(convc_check_output(grad_weight, "grad_weight", 1, 1));
+        TRY(convc_check_disjoint(grad_weight, "grad_weight", grad_y, "grad"));
+        TRY(convc_check_disjoint(grad_weight, "grad_weight", x, "x"));
+        TRY(convc_check_disjoint(grad_weight, "grad_weight", weight, "weight"));
+        if (grad_x) TRY(convc_check_disjoint(grad_weight, "grad_weight", grad_x, "grad_x"));
+    }
+    if (grad_x) TRY(run_map(MAP_PRELU_BACKWARD, 0, 4, (const convc_tensor *const[]){grad_x, grad_y, x, &wide}));
+    return grad_weight ? convc_sum_prelu(grad_y, x, weight->shape[0] == 1 ? -1 : channel_axis, grad_weight) : CONVC_OK;
+}
+
+/* ---- zeros ---- */
 
 static void zero_task(const void *context, int64_t task, void *workspace) {
     const lines *l = context;

@@ -46,6 +46,9 @@ int64_t convc_itemsize(convc_dtype dtype);
 static inline int64_t element_stride(const convc_tensor *t, int axis) { return t->strides[axis] / convc_itemsize(t->dtype); }
 
 convc_status convc_fill_zero(const convc_tensor *t);
+/* bias_grad.c: the gradient of PReLU's weight along an axis, or of a single one for axis -1; tensors that have been checked. */
+convc_status convc_sum_prelu(const convc_tensor *grad_y, const convc_tensor *x, int channel_axis,
+                             const convc_tensor *grad_weight);
 /* The elements of a vector one after another: where they are, or in a copy that the caller frees. NULL stays NULL. */
 convc_status convc_contiguous(const convc_tensor *vector, const void **data, void **copy);
 
@@ -155,9 +158,34 @@ struct direct_tile;
 struct padding; /* pad.h */
 struct pool; /* pool.h */
 struct avg_pool;
+struct resize; /* resize.h */
 struct winograd_job; /* winograd.h */
 struct norm_block; /* norm.h */
 struct lrn_block; /* lrn.h */
+
+/* Kernels that treat every element alike: of x (and a weight for PRELU); backward of grad_y and x (or the output, for SIGMOID and
+ * TANH, or either, for RELU; and a weight). A function's gradient stands as many places after it as every other's. PRELU_TERMS are what
+ * the gradient of a weight is the sum of. */
+typedef enum convc_map {
+    MAP_LEAKY_RELU = CONVC_LEAKY_RELU,
+    MAP_GELU = CONVC_GELU,
+    MAP_GELU_TANH = CONVC_GELU_TANH,
+    MAP_SILU = CONVC_SILU,
+    MAP_SIGMOID = CONVC_SIGMOID,
+    MAP_TANH = CONVC_TANH,
+    MAP_RELU,
+    MAP_PRELU,
+    MAP_BACKWARD,
+    MAP_LEAKY_RELU_BACKWARD = MAP_BACKWARD + MAP_LEAKY_RELU,
+    MAP_GELU_BACKWARD = MAP_BACKWARD + MAP_GELU,
+    MAP_GELU_TANH_BACKWARD = MAP_BACKWARD + MAP_GELU_TANH,
+    MAP_SILU_BACKWARD = MAP_BACKWARD + MAP_SILU,
+    MAP_SIGMOID_BACKWARD = MAP_BACKWARD + MAP_SIGMOID,
+    MAP_TANH_BACKWARD = MAP_BACKWARD + MAP_TANH,
+    MAP_RELU_BACKWARD = MAP_BACKWARD + MAP_RELU,
+    MAP_PRELU_BACKWARD = MAP_BACKWARD + MAP_PRELU,
+    MAP_PRELU_TERMS
+} convc_map;
 
 typedef struct convc_kernels {
     int mr, nr, kc, lda; /* register block, depth of a packed panel, row length of a packed A panel */
@@ -215,10 +243,13 @@ typedef struct convc_kernels {
     void (*avg_pool)(const struct avg_pool *a, int64_t begin, int64_t end, int64_t c0, int64_t c1, void *workspace);
     void (*avg_pool_backward)(const struct avg_pool *a, int64_t n, int64_t c0, int64_t c1, void *workspace);
     size_t avg_pool_workspace; /* bytes */
-    /* eltwise_tmpl.c: n elements of a line, steps in elements. */
-    void (*relu)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
-    void (*relu_backward)(const void *grad_y, int64_t grad_step, const void *x, int64_t x_step, void *grad_x, int64_t to_step,
-                          int64_t n);
+    /* resize_tmpl.c: rows begin..end of y, and of the gradient of x, in the order of resize_row. */
+    void (*resize_rows)(const struct resize *r, int64_t begin, int64_t end, void *workspace);
+    void (*resize_rows_backward)(const struct resize *r, int64_t begin, int64_t end, void *workspace);
+    size_t resize_workspace; /* bytes */
+    /* eltwise_tmpl.c: n elements of a line. `data` and `step` (in elements) are the output's, then the inputs'. */
+    void (*map)(convc_map which, void *const data[], const int64_t step[], int64_t n, double parameter);
+    /* softmax_tmpl.c: rows of n elements, steps in elements. */
     void (*softmax)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
     void (*softmax_backward)(const void *grad_y, int64_t grad_step, const void *y, int64_t y_step, void *grad_x, int64_t to_step,
                              int64_t n);

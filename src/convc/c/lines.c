@@ -1,4 +1,4 @@
-/* How tensors of one shape become lines: axes sorted by a's strides, reversed where a runs backwards, joined where all tensors
+/* How tensors of one shape become lines: axes sorted by the first one's strides, reversed where it runs backwards, joined where all tensors
  * let them. */
 #include "lines.h"
 
@@ -15,7 +15,7 @@ static void swap_axes(lines *l, int i, int j) {
     }
 }
 
-/* Takes in the axes of more than one element, in an order in which a's strides fall. */
+/* Takes in the axes of more than one element, in an order in which the first tensor's strides fall. */
 static void sort_axes(lines *l, const convc_tensor *const tensors[]) {
     for (int i = 0; i < tensors[0]->ndim; i++) {
         if (tensors[0]->shape[i] == 1) continue;
@@ -47,8 +47,7 @@ static void join_axes(lines *l) {
     if (l->axes) l->axes = kept + 1;
 }
 
-lines convc_lines_of(int count, const convc_tensor *a, const convc_tensor *b, const convc_tensor *c) {
-    const convc_tensor *const tensors[LINES_TENSORS] = {a, b, c};
+lines convc_lines(int count, const convc_tensor *const tensors[]) {
     lines l = {.tensors = count, .length = 1, .count = 1};
     for (int t = 0; t < count; t++) {
         l.data[t] = tensors[t]->data;
@@ -81,14 +80,14 @@ line_piece lines_piece(const lines *l, int64_t i) {
     return piece;
 }
 
-convc_tensor convc_without_channels(const convc_tensor *t) {
-    convc_tensor pixels = *t;
-    pixels.ndim--;
-    for (int i = 1; i < pixels.ndim; i++) {
-        pixels.shape[i] = t->shape[i + 1];
-        pixels.strides[i] = t->strides[i + 1];
+convc_tensor convc_without_axis(const convc_tensor *t, int left_out) {
+    convc_tensor rest = *t;
+    rest.ndim--;
+    for (int i = left_out; i < rest.ndim; i++) {
+        rest.shape[i] = t->shape[i + 1];
+        rest.strides[i] = t->strides[i + 1];
     }
-    return pixels;
+    return rest;
 }
 
 char *convc_row(const convc_tensor *t, int axes, int64_t row) {

@@ -4,9 +4,9 @@
 
 #include "impl.h"
 
-#define LINES_TENSORS 3
+#define LINES_TENSORS 4
 
-/* Up to three tensors element by element: `count` lines of `length`, which are as long as the strides allow. */
+/* Up to four tensors element by element: `count` lines of `length`, which are as long as the strides allow. */
 typedef struct lines {
     int tensors;
     char *data[LINES_TENSORS];
@@ -17,8 +17,12 @@ typedef struct lines {
     int64_t size[CONVC_MAX_NDIM], stride[LINES_TENSORS][CONVC_MAX_NDIM]; /* bytes */
 } lines;
 
-/* The first `tensors` of a, b and c; the memory order of a decides. */
-lines convc_lines_of(int tensors, const convc_tensor *a, const convc_tensor *b, const convc_tensor *c);
+/* The memory order of the first tensor decides. */
+lines convc_lines(int count, const convc_tensor *const tensors[]);
+/* The first `count` of a, b and c. */
+static inline lines convc_lines_of(int count, const convc_tensor *a, const convc_tensor *b, const convc_tensor *c) {
+    return convc_lines(count, (const convc_tensor *const[]){a, b, c});
+}
 
 typedef struct line_piece {
     void *data[LINES_TENSORS];
@@ -28,8 +32,8 @@ typedef struct line_piece {
 static inline int64_t lines_pieces(const lines *l) { return l->count * l->pieces; }
 line_piece lines_piece(const lines *l, int64_t i);
 
-/* The same memory as (n, *space), of channel 0. */
-convc_tensor convc_without_channels(const convc_tensor *t);
+/* The same memory, of place 0 on the axis that is left out. */
+convc_tensor convc_without_axis(const convc_tensor *t, int left_out);
 /* The address of element `row` of the first axes, the last of these fastest. */
 char *convc_row(const convc_tensor *t, int axes, int64_t row);
 /* vector[i] = value */

@@ -35,7 +35,7 @@ static convc_status run(const convc_lrn_params *params, const convc_tensor *x, c
     int tensors = grad_y ? 3 : 2;
     lrn_job j = {.kernels = convc_kernels_for(x->dtype)};
     for (int t = 0; t < tensors; t++) {
-        pixels[t] = convc_without_channels(given[t]);
+        pixels[t] = convc_without_axis(given[t], 1);
         j.block.stride_c[t] = element_stride(given[t], 1);
     }
     j.pixels = convc_lines_of(tensors, &pixels[0], &pixels[1], &pixels[2]);

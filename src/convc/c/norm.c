@@ -30,7 +30,7 @@ static pass pass_over(int each_image, int tensors, const convc_tensor *a, const 
     pass p = {.outer = each_image ? a->shape[0] : 1, .channels = a->shape[1]};
     int across = p.channels > 1;
     for (int t = 0; t < tensors; t++) {
-        rows[t] = convc_without_channels(given[t]);
+        rows[t] = convc_without_axis(given[t], 1);
         if (each_image) rows[t].shape[0] = 1;
         p.stride_o[t] = given[t]->strides[0];
         p.stride_c[t] = given[t]->strides[1];

@@ -397,3 +397,37 @@ convc_status convc_im2col_shape(int ndim, const int64_t *x, const int64_t *kerne
     if (cols[1] < 0 || cols[2] < 0) return INVALID("the columns would be too large");
     return check_total(cols, 3);
 }
+
+/* ---- resizing ---- */
+
+static convc_status resized_length(const convc_resize_params *p, int64_t extent, int i, int64_t *length) {
+    if (extent < 1) return INVALID("input must have at least 1 element in spatial dimension %d, got %lld", i, (ll)extent);
+    *length = p->size[i];
+    if (!p->by_scale) {
+        if (*length < 1) return INVALID("size must be at least 1, got %lld in spatial dimension %d", (ll)*length, i);
+        return CONVC_OK;
+    }
+    double scaled = p->scale[i] * (double)extent;
+    if (!(p->scale[i] > 0 && scaled < (double)MAX_BYTES))
+        return INVALID(
+            "scale_factor must be positive and the output not too large, got %g for %lld elements in spatial dimension %d",
+            p->scale[i], (ll)extent, i);
+    if (scaled < 1)
+        return INVALID("scale_factor %g leaves nothing of %lld element%s in spatial dimension %d", p->scale[i], (ll)extent,
+                       extent == 1 ? "" : "s", i);
+    *length = (int64_t)scaled;
+    return CONVC_OK;
+}
+
+convc_status convc_resize_output_shape(int ndim, const int64_t *x, const convc_resize_params *p, int64_t *y) {
+    TRY(check_ndim(ndim));
+    if ((int)p->mode < CONVC_NEAREST || (int)p->mode > CONVC_LINEAR)
+        return INVALID("mode must be one of convc_resize_mode, got %d", (int)p->mode);
+    if (p->align_corners && p->mode != CONVC_LINEAR) return INVALID("align_corners goes with linear interpolation only");
+    if (x[0] < 0) return INVALID("the batch must not be negative, got %lld", (ll)x[0]);
+    if (x[1] < 1) return INVALID("x must have at least 1 channel, got %lld", (ll)x[1]);
+    y[0] = x[0];
+    y[1] = x[1];
+    for (int i = 0; i < ndim - 2; i++) TRY(resized_length(p, x[i + 2], i, &y[i + 2]));
+    return check_total(y, ndim);
+}

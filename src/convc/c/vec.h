@@ -8,6 +8,9 @@
  *   vmax_or_second(a, b)   the greater; b where they are unordered or equal, so that max(0, x) passes NaN on
  *   vlanes(lo, hi)         a mask of the lanes lo <= i < hi (bounds may lie outside 0..VL)
  *   vselect(m, a, b)       a where m, else b
+ *   vwhole(x)              x rounded to a whole number, of which an exponent is made
+ *   vpower(n)              2^n for whole n that are exponents of normal numbers
+ *   vscale(x, n)           x 2^n for n down to twice the lowest exponent; only the last multiplication rounds to a denormal number
  *   vzip_low(a, b)         a[0], b[0], a[1], b[1], ...; vzip_high goes on from there
  *   vtranspose(v)          VL vectors as the rows of a square become its columns
  *   vload_step(p, step)    p[0], p[step], ...; step is 1 or 2; reads nothing beyond the last of them */
@@ -105,6 +108,7 @@ static inline vmask visnan(vec a) { return X(cmp)(a, a, _CMP_UNORD_Q); }
 static inline vmask vmask_or(vmask a, vmask b) { return X(or)(a, b); }
 static inline vec vselect(vmask m, vec a, vec b) { return X(blendv)(b, a, m); }
 #if F64
+static inline vec vexponent(vec a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
 static inline vec vload_masked(const real *p, vmask m) { return X(maskload)(p, _mm256_castpd_si256(m)); }
 static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm256_castpd_si256(m), v); }
 static inline vmask vlanes(int lo, int hi) {
@@ -118,6 +122,7 @@ static inline vec veven(vec a, vec b) {
 }
 #define HALVES(a, b, pick) _mm256_permute2f128_pd(a, b, pick)
 #else
+static inline vec vexponent(vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
 static inline vec vload_masked(const real *p, vmask m) { return X(maskload)(p, _mm256_castps_si256(m)); }
 static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm256_castps_si256(m), v); }
 static inline vmask vlanes(int lo, int hi) {
@@ -179,12 +184,14 @@ static inline void vstore_masked(real *p, vec v, vmask m) {
         if (on >> i & 1) p[i] = lanes[i];
 }
 #if F64
+static inline vec vexponent(vec a) { return _mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(a), 52)); }
 static inline vmask vlanes(int lo, int hi) {
     const vec i = _mm_set_pd(1, 0);
     return _mm_and_pd(_mm_cmpge_pd(i, vset1(lo)), _mm_cmplt_pd(i, vset1(hi)));
 }
 static inline vec veven(vec a, vec b) { return _mm_shuffle_pd(a, b, 2); }
 #else
+static inline vec vexponent(vec a) { return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a), 23)); }
 static inline vmask vlanes(int lo, int hi) {
     const vec i = _mm_set_ps(3, 2, 1, 0);
     return _mm_and_ps(_mm_cmpge_ps(i, vset1((real)lo)), _mm_cmplt_ps(i, vset1((real)hi)));
@@ -232,6 +239,7 @@ static inline vmask vmask_or(vmask a, vmask b) { return BITS(orrq)(a, b); }
 static inline vec vselect(vmask m, vec a, vec b) { return X(bslq)(m, a, b); }
 static inline vec vmax_or_second(vec a, vec b) { return vselect(vgt(a, b), a, b); }
 static inline vec vor(vec a, vec b) { return FN(from_bits)(BITS(orrq)(FN(bits)(a), FN(bits)(b))); }
+static inline vec vexponent(vec a) { return FN(from_bits)(BITS(shlq_n)(FN(bits)(a), F64 ? 52 : 23)); }
 static inline vmask vlanes(int lo, int hi) {
     FN(lane) on[VL];
     for (int i = 0; i < VL; i++) on[i] = lo <= i && i < hi ? (FN(lane)) - 1 : 0;
@@ -267,6 +275,11 @@ static inline void vstore_masked(real *p, vec v, vmask m) {
 #define VL 1
 typedef real vec;
 typedef int vmask;
+#if F64
+typedef uint64_t FN(word);
+#else
+typedef uint32_t FN(word);
+#endif
 static inline vec vzero(void) { return 0; }
 static inline vec vset1(real x) { return x; }
 static inline vec vload(const real *p) { return *p; }
@@ -285,6 +298,13 @@ static inline vec vdiv(vec a, vec b) { return a / b; }
 static inline vec vsqrt(vec a) { return (real)sqrt((double)a); }
 static inline vec vfma(vec a, vec b, vec c) { return a * b + c; }
 static inline vec vmax_or_second(vec a, vec b) { return a > b ? a : b; }
+static inline vec vexponent(vec a) {
+    FN(word) bits;
+    memcpy(&bits, &a, sizeof bits);
+    bits <<= F64 ? 52 : 23;
+    memcpy(&a, &bits, sizeof a);
+    return a;
+}
 /* Only ever joins a lane with a zero one. */
 static inline vec vor(vec a, vec b) { return a != 0 || a != a ? a : b; }
 static inline vmask vlanes(int lo, int hi) { return lo <= 0 && hi > 0; }
@@ -293,6 +313,29 @@ static inline vmask visnan(vec a) { return a != a; }
 static inline vmask vmask_or(vmask a, vmask b) { return a | b; }
 static inline vec vselect(vmask m, vec a, vec b) { return m ? a : b; }
 
+#endif
+
+/* Added to a number, SHIFT leaves no room for digits after the point: they are rounded away, and the lowest bits are those of a whole
+ * number. vexponent moves these up to where the exponent is. */
+#undef SHIFT
+#undef BIAS
+#if F64
+#define SHIFT 6755399441055744.0
+#define BIAS 1023
+#else
+#define SHIFT 12582912.0f
+#define BIAS 127
+#endif
+static inline vec vwhole(vec x) { return vsub(vadd(x, vset1(SHIFT)), vset1(SHIFT)); }
+#if defined(VEC_AVX512)
+static inline vec vpower(vec n) { return X(scalef)(vset1(1), n); }
+static inline vec vscale(vec x, vec n) { return X(scalef)(x, n); }
+#else
+static inline vec vpower(vec n) { return vexponent(vadd(n, vset1(SHIFT + BIAS))); }
+static inline vec vscale(vec x, vec n) {
+    vec half = vwhole(vmul(n, vset1((real)0.5)));
+    return vmul(vmul(x, vpower(half)), vpower(vsub(n, half)));
+}
 #endif
 
 /* Elements one or two apart: what of memory lanes lo <= i < hi are in, and those lanes, the others zero. */

@@ -4,8 +4,9 @@ A layer keeps no state but its parameters and buffers. ``layer(x)`` is for use; 
 for training, where ``grad_x = backward(grad_y)`` adds to the gradients of the parameters.
 """
 
+from convc.nn._activation import GELU, LeakyReLU, PReLU, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from convc.nn._blocks import Concat, Residual
-from convc.nn._dense import Dropout, Flatten, Linear, ReLU
+from convc.nn._dense import Dropout, Flatten, Linear
 from convc.nn._files import load_model
 from convc.nn._gradient import input_gradient
 from convc.nn._module import Buffer, IncompatibleKeys, Module, Parameter
@@ -29,12 +30,14 @@ from convc.nn._pool import (
     MaxPool2d,
     MaxPool3d,
 )
+from convc.nn._resize import Upsample
 from convc.nn._sequential import Sequential
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d
 from convc.nn._summary import Summary
 from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 __all__ = [
+    "GELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
@@ -65,17 +68,24 @@ __all__ = [
     "LPPool2d",
     "LPPool3d",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
     "Module",
+    "PReLU",
     "Parameter",
     "ReLU",
     "Residual",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
     "Summary",
+    "Tanh",
+    "Upsample",
     "input_gradient",
     "load_model",
 ]

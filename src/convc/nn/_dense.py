@@ -1,4 +1,4 @@
-"""Layers that do not look at neighbours: fully connected, elementwise, and Flatten between the two worlds."""
+"""Layers that do not look at neighbours: fully connected, Dropout, and Flatten between the two worlds."""
 
 from __future__ import annotations
 
@@ -106,36 +106,6 @@ class Linear(Module):
     def __repr__(self) -> str:
         text = f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
         return f"Linear({text}{f', activation={self.activation!r}' if self.activation else ''})"
-
-
-class ReLU(Module):
-    """
-    The larger of 0 and x, for each element.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from convc import nn
-    >>> nn.ReLU()(np.array([-1.0, 2.0]))
-    array([0., 2.])
-    """
-
-    def __call__(self, x: Array) -> Array:
-        return _core.relu(x)
-
-    def forward(self, x: Array) -> tuple[Array, Backward]:
-        # The output serves as well as the input, which may then be freed.
-        y = _core.relu(x)
-        return y, lambda grad: _core.relu_backward(grad, y)
-
-    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(input_shape)
-
-    def config(self) -> dict[str, Any]:
-        return {}
-
-    def __repr__(self) -> str:
-        return "ReLU()"
 
 
 class Flatten(Module):

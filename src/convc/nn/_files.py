@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from convc.nn import _blocks, _dense, _norm, _pool, _sequential, _spatial, _transpose
+from convc.nn import _activation, _blocks, _dense, _norm, _pool, _resize, _sequential, _spatial, _transpose
 from convc.nn._module import Array, IncompatibleKeys, Module
 from convc.nn._weights import choice
 
@@ -46,9 +46,17 @@ _LAYERS: dict[str, type[Module]] = {
         _pool.GlobalAvgPool,
         _pool.GlobalMaxPool,
         _dense.Linear,
-        _dense.ReLU,
         _dense.Flatten,
         _dense.Dropout,
+        _activation.ReLU,
+        _activation.LeakyReLU,
+        _activation.PReLU,
+        _activation.GELU,
+        _activation.SiLU,
+        _activation.Sigmoid,
+        _activation.Tanh,
+        _activation.Softmax,
+        _resize.Upsample,
         _norm.BatchNorm1d,
         _norm.BatchNorm2d,
         _norm.BatchNorm3d,

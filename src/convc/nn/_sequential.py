@@ -6,7 +6,8 @@ import copy
 from collections.abc import Iterator
 from typing import Any, overload
 
-from convc.nn._dense import Linear, ReLU
+from convc.nn._activation import ReLU
+from convc.nn._dense import Linear
 from convc.nn._module import Array, Backward, Module
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d
 from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d

@@ -1,147 +1,111 @@
-/* Kernels along one line of elements: ReLU, and the rows of softmax and cross-entropy. */
+/* Maps: kernels that give each element of a line from the elements at the same place in up to three others. */
 
-/* y[i] = x[i] where it is positive or NaN, else 0 */
-static void FN(relu)(const void *from, int64_t x_step, void *to, int64_t y_step, int64_t n) {
-    const real *x = from;
-    real *y = to;
+/* What a map sees of its inputs, in the order of enum convc_map, and its parameter in all lanes. */
+typedef struct FN(seen) {
+    vec in[3], parameter;
+} FN(seen);
+
+/* ---- forward: x, or x and its weight ---- */
+
+static inline vec FN(relu)(FN(seen) v) { return vmax_or_second(vzero(), v.in[0]); }
+static inline vec FN(leaky)(vec x, vec slope) { return vselect(vgt(x, vzero()), x, vmul(x, slope)); }
+static inline vec FN(leaky_relu)(FN(seen) v) { return FN(leaky)(v.in[0], v.parameter); }
+static inline vec FN(prelu)(FN(seen) v) { return FN(leaky)(v.in[0], v.in[1]); }
+static inline vec FN(sigmoid)(FN(seen) v) { return FN(logistic_value)(v.in[0]); }
+static inline vec FN(tanh)(FN(seen) v) { return FN(tanh_value)(v.in[0]); }
+static inline vec FN(silu)(FN(seen) v) { return FN(gated)(v.in[0], v.in[0]); }
+static inline vec FN(gelu)(FN(seen) v) { return FN(gelu_value)(v.in[0]); }
+
+/* 0.5 x (1 + tanh(z / 2)) = x s(z) for z = 2 sqrt(2 / pi) (x + 0.044715 x^3) */
+#undef GELU_LINEAR
+#undef GELU_CUBIC
+#define GELU_LINEAR ((real)1.5957691216057308)
+#define GELU_CUBIC ((real)0.07135481627260025)
+static inline vec FN(gelu_tanh)(FN(seen) v) {
+    vec x = vmax_or_second(vset1(-FARTHEST), v.in[0]);
+    return FN(gated)(x, vmul(x, vfma(vmul(x, x), vset1(GELU_CUBIC), vset1(GELU_LINEAR))));
+}
+
+/* ---- backward: the gradient, then the output y or the input x, then its weight ---- */
+
+static inline vec FN(where_positive)(vec x, vec a, vec b) { return vselect(vgt(x, vzero()), a, b); }
+static inline vec FN(within)(vec x, real bound) {
+    vec low = vmax_or_second(vset1(-bound), x);
+    return vsub(vzero(), vmax_or_second(vset1(-bound), vsub(vzero(), low)));
+}
+
+static inline vec FN(relu_backward)(FN(seen) v) { return FN(where_positive)(v.in[1], v.in[0], vzero()); }
+static inline vec FN(leaky_relu_backward)(FN(seen) v) { return FN(where_positive)(v.in[1], v.in[0], vmul(v.in[0], v.parameter)); }
+static inline vec FN(prelu_backward)(FN(seen) v) { return FN(where_positive)(v.in[1], v.in[0], vmul(v.in[0], v.in[2])); }
+static inline vec FN(prelu_terms)(FN(seen) v) { return FN(where_positive)(v.in[1], vzero(), vmul(v.in[0], v.in[1])); }
+static inline vec FN(sigmoid_backward)(FN(seen) v) { return vmul(v.in[0], vmul(vsub(vset1(1), v.in[1]), v.in[1])); }
+static inline vec FN(tanh_backward)(FN(seen) v) { return vmul(v.in[0], vmul(vsub(vset1(1), v.in[1]), vadd(vset1(1), v.in[1]))); }
+static inline vec FN(silu_backward)(FN(seen) v) {
+    vec x = FN(within)(v.in[1], -LOWEST);
+    return vmul(v.in[0], FN(gated_slope)(x, x, vset1(1)));
+}
+static inline vec FN(gelu_backward)(FN(seen) v) { return vmul(v.in[0], FN(gelu_slope)(v.in[1])); }
+static inline vec FN(gelu_tanh_backward)(FN(seen) v) {
+    vec x = FN(within)(v.in[1], FARTHEST), square = vmul(x, x);
+    vec z = vmul(x, vfma(square, vset1(GELU_CUBIC), vset1(GELU_LINEAR)));
+    vec dz = vfma(square, vset1(3 * GELU_CUBIC), vset1(GELU_LINEAR));
+    return vmul(v.in[0], FN(gated_slope)(x, z, dz));
+}
+
+/* ---- lines ---- */
+
+/* The first n lanes, n <= VL, from p[0], p[step], ... */
+static inline vec FN(load_lanes)(const real *p, int64_t step, int n) {
+    if (step == 1) return n == VL ? vload(p) : vload_masked(p, vlanes(0, n));
+    real lane[VL] = {0};
+    for (int i = 0; i < n; i++) lane[i] = p[i * step];
+    return vload(lane);
+}
+
+static inline ALWAYS_INLINE void FN(map_line)(vec (*f)(FN(seen)), const int inputs, void *const data[], const int64_t step[],
+                                              int64_t n, double parameter) {
+    real *y = data[0], same[3][VL];
+    const real *from[3];
+    FN(seen) v = {.parameter = vset1((real)parameter)};
     int64_t i = 0;
-    if (x_step == 1 && y_step == 1) {
-        for (; i + VL <= n; i += VL) vstore(y + i, vmax_or_second(vzero(), vload(x + i)));
-        vmask rest = vlanes(0, (int)(n - i));
-        if (i < n) vstore_masked(y + i, vmax_or_second(vzero(), vload_masked(x + i, rest)), rest);
-        return;
+    int in_vectors = step[0] == 1;
+    EACH (k, inputs) {
+        from[k] = data[k + 1];
+        in_vectors &= step[k + 1] == 1 || step[k + 1] == 0;
+        if (step[k + 1] != 0) continue;
+        vstore(same[k], vset1(*from[k]));
+        from[k] = same[k];
     }
-    for (; i < n; i++) y[i * y_step] = x[i * x_step] < 0 ? 0 : x[i * x_step];
-}
-
-/* grad_x[i] = grad[i] where x[i] > 0, else 0 */
-static void FN(relu_backward)(const void *grad_y, int64_t grad_step, const void *from, int64_t x_step, void *to, int64_t to_step,
-                              int64_t n) {
-    const real *x = from, *grad = grad_y;
-    real *grad_x = to;
-    int64_t i = 0;
-    if (x_step == 1 && to_step == 1 && grad_step == 1) {
-        for (; i + VL <= n; i += VL) vstore(grad_x + i, vselect(vgt(vload(x + i), vzero()), vload(grad + i), vzero()));
-        vmask rest = vlanes(0, (int)(n - i));
-        if (i < n)
-            vstore_masked(grad_x + i, vselect(vgt(vload_masked(x + i, rest), vzero()), vload_masked(grad + i, rest), vzero()),
-                          rest);
-        return;
+    for (; in_vectors && i + VL <= n; i += VL) {
+        EACH (k, inputs) v.in[k] = vload(from[k] + i * step[k + 1]);
+        vstore(y + i, f(v));
     }
-    for (; i < n; i++) grad_x[i * to_step] = x[i * x_step] > 0 ? grad[i * grad_step] : 0;
-}
-
-/* ---- softmax: rows of n elements, computed in double whatever the dtype. The loops are plain C that compilers vectorise; the
- * sums run in a fixed order of eight, so that every ISA gives the same bits. ---- */
-
-#undef CHUNK
-#undef SUMS
-#define CHUNK 512 /* exponentials at a time */
-#define SUMS 8
-
-/* e^x for x <= 0 to about one ulp; 0 below -708, where doubles thin out; NaN stays. x = n ln 2 + r, and e^r is a Taylor sum. */
-static inline double FN(exp)(double x) {
-    const double shift = 6755399441055744.0; /* 1.5 * 2^52: the low bits of shift + n are n */
-    double shifted = x * 1.4426950408889634 + shift, n = shifted - shift;
-    double r = (x - n * 0x1.62e42fefap-1) - n * 0x1.cf79abc9e3b39p-40;
-    double sum = 1.0 / 6227020800;
-    sum = sum * r + 1.0 / 479001600;
-    sum = sum * r + 1.0 / 39916800;
-    sum = sum * r + 1.0 / 3628800;
-    sum = sum * r + 1.0 / 362880;
-    sum = sum * r + 1.0 / 40320;
-    sum = sum * r + 1.0 / 5040;
-    sum = sum * r + 1.0 / 720;
-    sum = sum * r + 1.0 / 120;
-    sum = sum * r + 1.0 / 24;
-    sum = sum * r + 1.0 / 6;
-    sum = sum * r + 0.5;
-    sum = sum * r * r + r + 1;
-    uint64_t power, bits;
-    memcpy(&power, &shifted, sizeof power);
-    memcpy(&bits, &sum, sizeof bits);
-    bits += power << 52;
-    memcpy(&sum, &bits, sizeof sum);
-    sum = x < -708 ? 0 : sum;
-    return x == x ? sum : x;
-}
-
-/* out[i] = e^(x[i] - max), i < n <= CHUNK */
-static void FN(exponentials)(const real *x, int64_t step, double max, double *out, int64_t n) {
-    if (step == 1)
-        for (int64_t i = 0; i < n; i++) out[i] = (double)x[i] - max;
-    else
-        for (int64_t i = 0; i < n; i++) out[i] = (double)x[i * step] - max;
-    for (int64_t i = 0; i < n; i++) out[i] = FN(exp)(out[i]);
-}
-
-static double FN(sum_of)(const double *x, int64_t n) {
-    double sum[SUMS] = {0};
-    int64_t i = 0;
-    for (; i + SUMS <= n; i += SUMS)
-        for (int k = 0; k < SUMS; k++) sum[k] += x[i + k];
-    for (; i < n; i++) sum[i % SUMS] += x[i];
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-}
-
-/* The greatest of a row, and the sum of e^(x - max). NaN anywhere makes the sum NaN. The last chunk's exponentials stay in e. */
-static double FN(sum_exponentials)(const real *x, int64_t step, int64_t n, double *max, double *e) {
-    real greatest = x[0];
-    for (int64_t i = 1; i < n; i++) greatest = x[i * step] > greatest ? x[i * step] : greatest;
-    *max = (double)greatest;
-    double sum = 0;
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        int64_t count = min_i64(CHUNK, n - i);
-        FN(exponentials)(x + i * step, step, *max, e, count);
-        sum += FN(sum_of)(e, count);
-    }
-    return sum;
-}
-
-/* y = e^x / sum(e^x) */
-static void FN(softmax)(const void *from, int64_t x_step, void *to, int64_t y_step, int64_t n) {
-    const real *x = from;
-    real *y = to;
-    double max, e[CHUNK], sum = FN(sum_exponentials)(x, x_step, n, &max, e);
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        int64_t count = min_i64(CHUNK, n - i);
-        if (n > CHUNK) FN(exponentials)(x + i * x_step, x_step, max, e, count);
-        for (int64_t k = 0; k < count; k++) y[(i + k) * y_step] = (real)(e[k] / sum);
+    for (; i < n; i += VL) {
+        int lanes = (int)min_i64(VL, n - i);
+        EACH (k, inputs) v.in[k] = FN(load_lanes)(from[k] + i * step[k + 1], step[k + 1], lanes);
+        vstore_step(y + i * step[0], step[0], f(v), lanes);
     }
 }
 
-/* grad_x = y * (grad_y - sum(grad_y * y)) */
-static void FN(softmax_backward)(const void *grad, int64_t g_step, const void *output, int64_t y_step, void *to, int64_t x_step,
-                                 int64_t n) {
-    const real *g = grad, *y = output;
-    real *x = to;
-    double product[CHUNK], sum = 0;
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        int64_t count = min_i64(CHUNK, n - i);
-        for (int64_t k = 0; k < count; k++) product[k] = (double)g[(i + k) * g_step] * (double)y[(i + k) * y_step];
-        sum += FN(sum_of)(product, count);
-    }
-    for (int64_t i = 0; i < n; i++) x[i * x_step] = (real)((double)y[i * y_step] * ((double)g[i * g_step] - sum));
-}
-
-/* loss = log(sum(e^x)) - x[target] */
-static void FN(cross_entropy)(const void *from, int64_t step, int64_t n, int64_t target, void *loss) {
-    const real *x = from;
-    double max, e[CHUNK], sum = FN(sum_exponentials)(x, step, n, &max, e);
-    *(real *)loss = (real)(log(sum) - ((double)x[target * step] - max));
-}
-
-/* grad_x = (softmax(x) - onehot(target)) * grad */
-static void FN(cross_entropy_backward)(const void *grad, const void *from, int64_t step, int64_t n, int64_t target, void *to,
-                                       int64_t to_step) {
-    const real *x = from;
-    real *grad_x = to;
-    double max, e[CHUNK], sum = FN(sum_exponentials)(x, step, n, &max, e), scale = (double)*(const real *)grad;
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        int64_t count = min_i64(CHUNK, n - i);
-        if (n > CHUNK) FN(exponentials)(x + i * step, step, max, e, count);
-        for (int64_t k = 0; k < count; k++) e[k] /= sum;
-        if (target >= i && target < i + count) e[target - i] -= 1;
-        for (int64_t k = 0; k < count; k++) grad_x[(i + k) * to_step] = (real)(e[k] * scale);
+/* data and step: the output, then the inputs */
+static void FN(map)(convc_map which, void *const data[], const int64_t step[], int64_t n, double parameter) {
+    switch (which) {
+    case MAP_LEAKY_RELU: FN(map_line)(FN(leaky_relu), 1, data, step, n, parameter); break;
+    case MAP_GELU: FN(map_line)(FN(gelu), 1, data, step, n, 0); break;
+    case MAP_GELU_TANH: FN(map_line)(FN(gelu_tanh), 1, data, step, n, 0); break;
+    case MAP_SILU: FN(map_line)(FN(silu), 1, data, step, n, 0); break;
+    case MAP_SIGMOID: FN(map_line)(FN(sigmoid), 1, data, step, n, 0); break;
+    case MAP_TANH: FN(map_line)(FN(tanh), 1, data, step, n, 0); break;
+    case MAP_RELU: FN(map_line)(FN(relu), 1, data, step, n, 0); break;
+    case MAP_PRELU: FN(map_line)(FN(prelu), 2, data, step, n, 0); break;
+    case MAP_LEAKY_RELU_BACKWARD: FN(map_line)(FN(leaky_relu_backward), 2, data, step, n, parameter); break;
+    case MAP_GELU_BACKWARD: FN(map_line)(FN(gelu_backward), 2, data, step, n, 0); break;
+    case MAP_GELU_TANH_BACKWARD: FN(map_line)(FN(gelu_tanh_backward), 2, data, step, n, 0); break;
+    case MAP_SILU_BACKWARD: FN(map_line)(FN(silu_backward), 2, data, step, n, 0); break;
+    case MAP_SIGMOID_BACKWARD: FN(map_line)(FN(sigmoid_backward), 2, data, step, n, 0); break;
+    case MAP_TANH_BACKWARD: FN(map_line)(FN(tanh_backward), 2, data, step, n, 0); break;
+    case MAP_RELU_BACKWARD: FN(map_line)(FN(relu_backward), 2, data, step, n, 0); break;
+    case MAP_PRELU_BACKWARD: FN(map_line)(FN(prelu_backward), 3, data, step, n, 0); break;
+    case MAP_PRELU_TERMS: FN(map_line)(FN(prelu_terms), 2, data, step, n, 0); break;
     }
 }

@@ -7,6 +7,7 @@
 #include "../lrn.h"
 #include "../norm.h"
 #include "../pool.h"
+#include "../resize.h"
 #include "../winograd.h"
 
 #ifndef CONVC_TEMPLATES_ONCE
@@ -62,7 +63,10 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "pad_tmpl.c"
 #include "pool_tmpl.c"
 #include "unpool_tmpl.c"
+#include "resize_tmpl.c"
+#include "math_tmpl.c"
 #include "eltwise_tmpl.c"
+#include "softmax_tmpl.c"
 #include "reduce_tmpl.c"
 #include "norm_tmpl.c"
 #include "lrn_tmpl.c"
@@ -111,8 +115,10 @@ static const convc_kernels FN(table) = {
     .avg_pool = FN(avg_pool),
     .avg_pool_backward = FN(avg_pool_backward),
     .avg_pool_workspace = AVG_POOL_WORKSPACE,
-    .relu = FN(relu),
-    .relu_backward = FN(relu_backward),
+    .resize_rows = FN(resize_rows),
+    .resize_rows_backward = FN(resize_rows_backward),
+    .resize_workspace = RESIZE_WORKSPACE,
+    .map = FN(map),
     .softmax = FN(softmax),
     .softmax_backward = FN(softmax_backward),
     .cross_entropy = FN(cross_entropy),
