@@ -21,7 +21,7 @@ from convc import _core
 
 STUB = Path(_core.__file__).with_name("_core.pyi")
 FUNCTIONS = sorted(name for name, value in vars(convc).items() if inspect.isroutine(value) and not name.startswith("_"))
-LAZY = ("convert", "data", "loss", "nn", "optim", "plot", "shapes", "train")
+LAZY = ("convert", "data", "loss", "models", "nn", "optim", "plot", "shapes", "train")
 
 
 def integers(*shape, dtype=np.float32, seed=0):

@@ -52,6 +52,19 @@ def test_train_digits(tmp_path):
         assert picture(tmp_path / name).std() > 0.02
 
 
+def test_train_networks(tmp_path):
+    pytest.importorskip("matplotlib")
+    lines = run(tmp_path, "train_networks", "networks.png").splitlines()
+    for name in ("LeNet-5", "ResNet-8"):
+        (learned,) = [line for line in lines if line.startswith(f"{name}:") and "right" in line]
+        assert percents(learned)[0] > 90
+        for line in lines:
+            if line.startswith(f"{name}: scores differ"):
+                assert float(line.split()[-1]) < 1e-3
+    (fused,) = [line for line in lines if line.startswith("Fused")]
+    assert float(fused.split()[-1]) < 1e-3
+
+
 def test_receptive_fields(tmp_path):
     pytest.importorskip("matplotlib")
     plain, dilated = run(tmp_path, "receptive_fields", "fields.png").splitlines()[:2]

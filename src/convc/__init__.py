@@ -1,7 +1,7 @@
 """Convolutional networks for NumPy, in C: operators over arrays, and the layers, losses and training on top of them.
 
-The operators are here. `convc.nn`, `convc.loss`, `convc.optim`, `convc.train`, `convc.data`, `convc.shapes`,
-`convc.convert` and `convc.plot` are imported when they are first used.
+The operators are here. `convc.nn`, `convc.models`, `convc.loss`, `convc.optim`, `convc.train`, `convc.data`,
+`convc.shapes`, `convc.convert` and `convc.plot` are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ with _brief_spinning():
 from convc._installation import cpu_info, get_include, get_sources, precision
 
 if TYPE_CHECKING:
-    from convc import convert, data, loss, nn, optim, plot, shapes, train
+    from convc import convert, data, loss, models, nn, optim, plot, shapes, train
 
-_LAZY = ("convert", "data", "loss", "nn", "optim", "plot", "shapes", "train")
+_LAZY = ("convert", "data", "loss", "models", "nn", "optim", "plot", "shapes", "train")
 
 __all__ = [
     "Plan",
@@ -198,6 +198,7 @@ __all__ = [
     "max_unpool2d_backward",
     "max_unpool3d",
     "max_unpool3d_backward",
+    "models",
     "nn",
     "optim",
     "plot",
