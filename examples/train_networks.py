@@ -25,7 +25,8 @@ def learn(name, net, learned, held_out):
     history = train.fit(net, *learned, epochs=6, optimizer=optimizer, validation=held_out, progress=False)
     spent = time.perf_counter() - start
     count = sum(parameter.data.size for parameter in net.parameters())
-    print(f"{name}: {count:,} parameters, {history.val_accuracy[-1]:.1%} of the digits held out right after {spent:.1f} s")
+    right = f"{history.val_accuracy[-1]:.1%} of the held-out digits right"
+    print(f"{name}: {count:,} parameters, {right} after {spent:.1f} s")
     return history
 
 

@@ -106,6 +106,9 @@ convc_status convc_conv_output_shape(int ndim, const int64_t *x_shape, const int
                                      int64_t *y_shape);
 convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params, int64_t *y_shape);
 convc_status convc_resize_output_shape(int ndim, const int64_t *x_shape, const convc_resize_params *params, int64_t *y_shape);
+/* w_shape has ndim + 1 entries, and the first must be the number of output positions. */
+convc_status convc_local_output_shape(int ndim, const int64_t *x_shape, const int64_t *w_shape, const convc_conv_params *params,
+                                      int64_t *y_shape);
 /* The padding that keeps the extent at stride 1; an odd total puts the extra element after. */
 convc_status convc_same_padding(int64_t kernel, int64_t dilation, int64_t *before, int64_t *after);
 /* Every spatial size is the one given. */
@@ -140,6 +143,19 @@ convc_status convc_conv_transpose_backward_data(const convc_tensor *grad_y, cons
 convc_status convc_conv_transpose_backward_weight(const convc_tensor *grad_y, const convc_tensor *x,
                                                   const convc_conv_params *params, const convc_tensor *grad_w);
 
+/* ---- locally connected, a convolution without parameter sharing: x (n, c, *size), w (positions, k, c, *kernel), bias
+ * (positions, k) or NULL, y (n, k, *out) in one or two spatial dimensions; positions = prod(out), the last dimension fastest.
+ * params->groups must be 1 and ->pad_mode zeros; ->algorithm is not read ---- */
+convc_status convc_local_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
+                                 const convc_conv_params *params, const convc_tensor *y);
+convc_status convc_local_backward_data(const convc_tensor *grad_y, const convc_tensor *w, const convc_conv_params *params,
+                                       const convc_tensor *grad_x);
+convc_status convc_local_backward_weight(const convc_tensor *grad_y, const convc_tensor *x, const convc_conv_params *params,
+                                         const convc_tensor *grad_w);
+/* The sum over the batch. */
+convc_status convc_local_backward_bias(const convc_tensor *grad_y, const convc_tensor *grad_bias);
+
+/* ---- plans ---- */
 /* A plan holds packed weights, the bias and checked shapes; running it is safe from many threads at once.
  * x and y give shapes and strides to prepare for (their data is not read); a run may differ in strides and in n. */
 typedef struct convc_plan convc_plan;

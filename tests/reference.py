@@ -110,6 +110,32 @@ def conv_transpose_backward(grad, x, weight, stride, padding, dilation, groups, 
     return grad_x, grad_weight, np.float64(grad).sum((0, *range(2, grad.ndim)))
 
 
+# ---- convolution without parameter sharing: weight (positions, k, c, *kernel) ----
+
+
+def local(x, weight, bias, stride, padding, dilation):
+    x, weight = pad(np.float64(x), padding), np.float64(weight)
+    kernel = weight.shape[3:]
+    size = output_size(x.shape[2:], kernel, stride, [(0, 0)] * len(kernel), dilation)
+    y = np.empty((len(x), weight.shape[1], *size))
+    for p, at in enumerate(positions(size)):
+        seen = x[(..., *window(at, kernel, stride, dilation))]
+        y[(..., *at)] = np.tensordot(seen, weight[p], (range(1, x.ndim), range(1, x.ndim)))
+        y[(..., *at)] += 0 if bias is None else bias[p]
+    return y
+
+
+def local_backward(grad, x, weight, stride, padding, dilation):
+    grad, x, weight = np.float64(grad), pad(np.float64(x), padding), np.float64(weight)
+    grad_x, grad_weight = np.zeros_like(x), np.empty_like(weight)
+    for p, at in enumerate(positions(grad.shape[2:])):
+        here = (..., *window(at, weight.shape[3:], stride, dilation))
+        g = grad[(..., *at)]
+        grad_x[here] += np.tensordot(g, weight[p], 1)
+        grad_weight[p] = np.tensordot(g.T, x[here], 1)
+    return unpad(grad_x, padding), grad_weight, grad.sum(0).reshape(weight.shape[1], -1).T
+
+
 # ---- pooling ----
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import reference
 from hypothesis import strategies as st
 
 import convc
@@ -88,7 +89,7 @@ LONGEST = {1: 90, 2: 24, 3: 7}  # of a spatial axis: vectors are up to 16 wide, 
 
 
 @st.composite
-def windows(draw, spatial, pools=False, dilated=True):
+def windows(draw, spatial, pools=False, dilated=True, longest=LONGEST):
     """A window, and the size of an image that it fits."""
     kernel, stride, padding, dilation, size = [], [], [], [], []
     for _ in range(spatial):
@@ -103,7 +104,7 @@ def windows(draw, spatial, pools=False, dilated=True):
         stride.append(s)
         dilation.append(d)
         padding.append((before, after))
-        size.append(draw(st.integers(smallest, smallest + LONGEST[spatial])))
+        size.append(draw(st.integers(smallest, smallest + longest[spatial])))
     return Window(tuple(kernel), tuple(stride), tuple(padding), tuple(dilation)), tuple(size)
 
 
@@ -182,6 +183,49 @@ def convolutions(draw):
         isa=draw(isas),
         view=draw(views),
         algorithm=draw(st.sampled_from(["direct", "direct", "gemm"])),
+    )
+
+
+@dataclass(frozen=True)
+class Local(Convolution):
+    """Weights for every position, (positions, k, c, *kernel)."""
+
+    @property
+    def options(self):
+        return {**self.window.options, "layout": self.layout}
+
+    @property
+    def geometry(self):
+        return self.window.geometry
+
+    @property
+    def terms(self):
+        return int(np.prod(self.weight.shape[2:])) + 1
+
+    def function(self, suffix=""):
+        return getattr(convc, f"locally_connected{self.spatial}d{suffix}")
+
+
+@st.composite
+def local_convolutions(draw):
+    window, size = draw(windows(draw(st.sampled_from([1, 2, 2])), longest={1: 40, 2: 9}))
+    positions = np.prod(reference.output_size(size, window.kernel, *window.geometry), dtype=int)
+    ins, outs, batch = (
+        draw(st.sampled_from([1, 2, 3, 17])),
+        draw(st.integers(1, 20)),
+        draw(st.sampled_from([1, 2, 7, 9])),
+    )
+    dtype, rng = draw(dtypes), np.random.default_rng(draw(st.integers(0, 99)))
+    return Local(
+        x=integers(rng, batch, ins, *size, dtype=dtype),
+        weight=integers(rng, positions, outs, ins, *window.kernel, dtype=dtype),
+        bias=integers(rng, positions, outs, dtype=dtype) if draw(st.booleans()) else None,
+        window=window,
+        groups=1,
+        last=draw(st.booleans()),
+        isa=draw(isas),
+        view=draw(views),
+        algorithm="direct",
     )
 
 

@@ -57,6 +57,16 @@ CALLS = {
         {"grad": integers(1, 3, 5, 7, 8), "x": X[None], "weight": integers(2, 3, 2, 2, 2)},
         {},
     ),
+    "locally_connected1d": ({"x": X[0], "weight": integers(8, 3, 6, 2), "bias": integers(8, 3)}, {"padding": 1}),
+    "locally_connected2d": ({"x": X, "weight": integers(24, 8, 4, 3, 2), "bias": integers(24, 8)}, WINDOW),
+    "locally_connected1d_backward": (
+        {"grad": integers(2, 3, 5), "x": integers(2, 4, 6), "weight": integers(5, 3, 4, 2)},
+        {},
+    ),
+    "locally_connected2d_backward": (
+        {"grad": integers(2, 8, 3, 8), "x": X, "weight": integers(24, 8, 4, 3, 2)},
+        WINDOW,
+    ),
     "max_pool1d": ({"x": X[0]}, {"kernel_size": 3, "return_indices": True}),
     "max_pool2d": ({"x": X}, {"kernel_size": (3, 2), "padding": 1}),
     "max_pool3d": ({"x": X[None]}, {"kernel_size": 2}),
@@ -723,7 +733,7 @@ def test_cross_entropy_reductions(dtype):
 
 
 def test_gradients_that_are_not_needed():
-    for name in ("conv2d_backward", "linear_backward"):
+    for name in ("conv2d_backward", "locally_connected2d_backward", "linear_backward"):
         everything = dict(zip(("x", "weight", "bias"), call(name), strict=True))
         for needs in ((), ("x",), ["weight"], ("bias", "x"), ("weight", "bias")):
             some = dict(zip(("x", "weight", "bias"), call(name, needs=needs), strict=True))

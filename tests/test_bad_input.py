@@ -93,6 +93,9 @@ REFUSED = {
         ones(1, 1, 1), indices(1, 1, 1), 2, 2**63 - 1, output_size=(2**63 - 1,)
     ),
     "unpool beyond 64 bits": lambda: convc.max_unpool1d(ones(1, 1, 3), indices(1, 1, 3), 2**62, 2**62),
+    "tensorflow huge filter sizes, locally connected": lambda: convc.locally_connected2d_backward(
+        ones(1, 1, 1, 1), ones(1, 1, 1, 1), wide(1, 1, 1, LARGE, LARGE >> 4)
+    ),
     "pytorch 27598": lambda: convc.conv2d(ones(1, 1, 32, 32), ones(1, 1, 3, 3), stride=0, padding=(0, 1)),
     "pytorch 73193": lambda: convc.conv2d(ones(1, 1, 1, 24000), ones(1, 1, 1, 24000), None, 0, 0, 0, 0),
     "tensorflow 2021-29588 as an operator": lambda: convc.conv_transpose2d(
@@ -129,6 +132,9 @@ OUT_OF_MEMORY = {
         wide(2**20, 1, 2**18, 2**18), np.broadcast_to(np.int64(0), (2**20, 1, 2**18, 2**18)), 2
     ),
     "adaptive windows without end": lambda: convc.adaptive_avg_pool2d(ones(1, 1, 2, 2), 2**26),
+    "xnnpack 11184 locally connected": lambda: convc.locally_connected1d_backward(
+        wide(1, 2**28, 1), wide(1, 2**30, 4), wide(1, 2**28, 2**30, 4)
+    ),
     "a padding of terabytes": lambda: convc.conv2d(ones(1, 1, 2, 2), ones(1, 1, 1, 1), padding=2**20),
     "columns of terabytes": lambda: convc.im2col(wide(1, 2**20, 2**11, 2**11), 2),
 }
@@ -341,6 +347,13 @@ def calls():
                 **numbers,
             ),
         )
+        if d < 3:
+            unshared = np.broadcast_to(weight[:, :1], (np.prod(y.shape[2:]), 4, 4, *weight.shape[2:]))
+            yield f"locally_connected{d}d", Call(f"locally_connected{d}d", window, x=x, weight=unshared, **numbers)
+            yield (
+                f"locally_connected{d}d_backward",
+                Call(f"locally_connected{d}d_backward", window, grad=y, x=x, weight=unshared, **numbers),
+            )
         pooling = {**numbers, "dilation": 1, "kernel_size": 2}
         yield f"max_pool{d}d", Call(f"max_pool{d}d", {**window, "kernel_size": d}, x=x, return_indices=True, **pooling)
         yield (

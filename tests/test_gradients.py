@@ -57,6 +57,27 @@ def test_convolution(name, last):
     )
 
 
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("x", "weight", "options"),
+    [
+        (normal(2, 2, 7), normal(4, 3, 2, 3), {"stride": 2, "padding": 1}),
+        (normal(2, 2, 5, 4), normal(9, 2, 2, 3, 2), {"stride": (2, 3), "padding": ((1, 1), (2, 2))}),
+        (normal(1, 3, 4, 4), normal(4, 2, 3, 2, 2), {"dilation": 2}),
+    ],
+)
+def test_locally_connected(x, weight, options, last):
+    d = x.ndim - 2
+    if last:
+        x, options = np.ascontiguousarray(np.moveaxis(x, 1, -1)), {**options, "layout": ("NWC", "NHWC")[d - 1]}
+    forward, backward = (getattr(convc, f"locally_connected{d}d{suffix}") for suffix in ("", "_backward"))
+    check(
+        lambda x, w, b: forward(x, w, b, **options),
+        [x, weight, normal(*weight.shape[:2])],
+        lambda g: backward(g, x, weight, **options),
+    )
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("options", [{}, {"stride": 1}, {"stride": 2, "padding": 1, "dilation": 2, "fit": "ceil"}])
 def test_max_pool(options, layout):

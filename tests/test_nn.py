@@ -85,6 +85,12 @@ LAYERS = {
     "conv2d-no-bias": (lambda: nn.Conv2d(2, 3, 2, bias=False, dtype=F64, rng=0), (1, 2, 4, 3)),
     "conv3d": (lambda: nn.Conv3d(1, 2, 2, dtype=F64, rng=0), (1, 1, 3, 3, 3)),
     "conv3d-ndhwc": (lambda: nn.Conv3d(1, 2, 2, layout="NDHWC", dtype=F64, rng=0), (1, 3, 3, 3, 1)),
+    "locally-connected1d": (lambda: nn.LocallyConnected1d(2, 3, 6, 3, dtype=F64, rng=0), (2, 2, 6)),
+    "locally-connected2d": (lambda: nn.LocallyConnected2d(2, 3, (5, 4), 2, (1, 2), dtype=F64, rng=0), (2, 2, 5, 4)),
+    "locally-connected2d-nhwc": (
+        lambda: nn.LocallyConnected2d(2, 2, 4, 3, padding="same", layout="NHWC", activation="relu", dtype=F64, rng=0),
+        (1, 4, 4, 2),
+    ),
     "max-pool1d": (lambda: nn.MaxPool1d(2), (2, 3, 6)),
     "max-pool2d": (lambda: nn.MaxPool2d(3, 2, 1), (2, 2, 5, 6)),
     "max-pool2d-nhwc": (lambda: nn.MaxPool2d(2, layout="NHWC"), (2, 4, 4, 3)),
@@ -339,6 +345,15 @@ def test_initial_values_are_pytorchs(dtype):
     assert abs(ours.weight.data.std() - theirs.weight.detach().numpy().std()) < 0.05 * bound
 
 
+def test_unshared_parameters_are_drawn_as_those_of_one_position():
+    layer = nn.LocallyConnected2d(3, 4, 9, 5, rng=0)
+    for parameter, shape in ((layer.weight, (25, 4, 3, 5, 5)), (layer.bias, (25, 4))):
+        assert parameter.data.shape == shape
+        assert 0.9 / math.sqrt(75) < abs(parameter.data).max() <= np.float32(1 / math.sqrt(75))
+    assert layer.unshared_parameters((3, 9, 9)) == 25 * 4 * 76
+    assert layer.macs((3, 9, 9)) == nn.Conv2d(3, 4, 5).macs((3, 9, 9)) == layer.weight.data.size
+
+
 def test_initial_values_come_from_rng_alone():
     rng = np.random.default_rng(3)
     first, second = nn.Linear(4, 4, rng=rng), nn.Linear(4, 4, rng=rng)
@@ -430,6 +445,9 @@ def test_repr_shows_what_differs():
     assert repr(nn.GlobalAvgPool(True, layout="NWC")) == "GlobalAvgPool(keepdims=True, layout='NWC')"
     assert "layout='NHWC', fit='exact'" in repr(nn.Conv2d(1, 1, 1, layout="NHWC", fit="exact"))
     assert "activation='relu'" in repr(nn.Linear(1, 1, activation="relu"))
+    assert repr(nn.LocallyConnected2d(1, 2, (9, 8), 3, bias=False)) == (
+        "LocallyConnected2d(1, 2, input_size=(9, 8), kernel_size=(3, 3), stride=(1, 1), bias=False)"
+    )
     assert "padding=((0, 1), (1, 1))" in repr(nn.Conv2d(1, 1, 1, padding=((0, 1), 1)))
     assert repr(nn.MaxPool2d((2, 3))) == "MaxPool2d(kernel_size=(2, 3), stride=(2, 3), padding=0, dilation=1)"
 
@@ -468,6 +486,12 @@ def test_sequential_is_a_sequence():
         (lambda: nn.Conv2d(1, 1, 3, fit="ceil"), ValueError, "fit"),
         (lambda: nn.Conv2d(1, 1, 3, activation="tanh"), ValueError, "activation"),
         (lambda: nn.Conv2d(1, 1, 3, dtype=np.float16), ValueError, "dtype"),
+        (lambda: nn.LocallyConnected2d(1, 1, 0, 3), ValueError, "input_size must be at least 1"),
+        (lambda: nn.LocallyConnected2d(1, 1, (8, 8, 8), 3), ValueError, "input_size must be an integer or 2 of them"),
+        (lambda: nn.LocallyConnected2d(1, 1, 8, 9), ValueError, "kernel_size 9 .* the input of 8"),
+        (lambda: nn.LocallyConnected2d(1, 1, 8, 3, 2, fit="exact"), ValueError, "stride 2 does not fit"),
+        (lambda: nn.LocallyConnected1d(1, 1, 8, 3).output_shape((1, 9)), ValueError, r"inputs of size \(8,\), got"),
+        (lambda: nn.LocallyConnected1d(2, 1, 8, 3).output_shape((1, 8)), ValueError, "needs 2 channels"),
         (lambda: nn.MaxPool2d(2, fit="round"), ValueError, "fit"),
         (lambda: nn.MaxPool2d(2, 0), ValueError, "stride"),
         (lambda: nn.AvgPool2d(2, fit="round"), ValueError, "fit"),

@@ -134,7 +134,12 @@ def test_load_model_builds_the_same_network(path):
 def test_load_model_builds_every_layer(path):
     f64 = np.float64
     net = nn.Sequential(
-        nn.Conv1d(1, 2, 3, padding="same", dtype=f64), nn.Conv3d(1, 2, 3, dtype=f64), nn.MaxPool1d(2), nn.MaxPool3d(2)
+        nn.Conv1d(1, 2, 3, padding="same", dtype=f64),
+        nn.Conv3d(1, 2, 3, dtype=f64),
+        nn.MaxPool1d(2),
+        nn.MaxPool3d(2),
+        nn.LocallyConnected1d(1, 2, 9, 3, 2, ((1, 0),), 2, dtype=f64),
+        nn.LocallyConnected2d(2, 3, (4, 5), 3, padding="same", bias=False, layout="NHWC", activation="relu"),
     )
     net.save(path)
     loaded = nn.load_model(path)

@@ -38,6 +38,13 @@ def everything():
             results[f"plan {name} {key}"] = convc.prepare(weight, None, x.shape, **options)(x)
             for part, gradient in zip("xwb", convc.conv2d_backward(y, x, weight, **options), strict=True):
                 results[f"backward {name} {part} {key}"] = gradient
+        x = normal(*((3, 20, 17, 15) if layout == "NCHW" else (3, 17, 15, 20)), dtype=dtype)
+        weight = normal(17 * 15, 24, 20, 3, 3, dtype=dtype)
+        y = convc.locally_connected2d(x, weight, padding=1, layout=layout)
+        results[f"locally connected {key}"] = y
+        gradients = convc.locally_connected2d_backward(y, x, weight, padding=1, layout=layout)
+        for part, gradient in zip("xwb", gradients, strict=True):
+            results[f"locally connected backward {part} {key}"] = gradient
         x = normal(4, 64, 56, 56, dtype=dtype)
         y, indices = convc.max_pool2d(x, 3, 2, 1, layout=layout, return_indices=True)
         results[f"pool {key}"], results[f"pool indices {key}"] = y, indices

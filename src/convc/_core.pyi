@@ -187,6 +187,78 @@ def conv3d_backward(
     algorithm: _Algorithm = "auto",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
+def locally_connected1d(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    fit: _Fit = "floor",
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+def locally_connected2d(
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    bias: NDArray[_Real] | None = None,
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    fit: _Fit = "floor",
+    activation: _Activation = None,
+    out: NDArray[_Real] | None = None,
+) -> NDArray[_Real]: ...
+@overload
+def locally_connected1d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout1d = "NCW",
+) -> _Gradients[_Real]: ...
+@overload
+def locally_connected1d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout1d = "NCW",
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
+@overload
+def locally_connected2d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+) -> _Gradients[_Real]: ...
+@overload
+def locally_connected2d_backward(
+    grad: NDArray[_Real],
+    x: NDArray[_Real],
+    weight: NDArray[_Real],
+    stride: _Axes = 1,
+    padding: _Padding = 0,
+    dilation: _Axes = 1,
+    *,
+    layout: _Layout2d = "NCHW",
+    needs: Sequence[str],
+) -> _SomeGradients[_Real]: ...
 def conv_transpose1d(
     x: NDArray[_Real],
     weight: NDArray[_Real],

@@ -27,20 +27,22 @@ from convc.capi cimport (
     convc_fit, convc_function, convc_function_backward, convc_function_forward, convc_gemm, convc_get_isa,
     convc_get_num_threads, convc_group_norm_backward, convc_group_norm_forward, convc_im2col, convc_im2col_shape,
     convc_isa_available, convc_last_error, convc_layer_norm_backward, convc_layer_norm_forward,
-    convc_linear_backward_data, convc_linear_backward_weight, convc_linear_forward, convc_lp_pool_backward,
-    convc_lp_pool_forward, convc_lrn_backward, convc_lrn_forward, convc_lrn_params, convc_max_pool_backward,
-    convc_max_pool_forward, convc_max_unpool_backward, convc_max_unpool_forward, convc_pad_mode, convc_plan,
-    convc_plan_create, convc_plan_destroy, convc_plan_run, convc_pool_output_shape, convc_pool_params,
-    convc_prelu_backward, convc_prelu_forward, convc_relu_backward, convc_relu_forward, convc_resize_backward,
-    convc_resize_forward, convc_resize_output_shape, convc_resize_params, convc_same_padding, convc_set_interrupt_check,
-    convc_set_isa, convc_set_num_threads, convc_softmax_backward, convc_softmax_forward, convc_status, convc_tensor,
-    convc_unpool_output_shape,
+    convc_linear_backward_data, convc_linear_backward_weight, convc_linear_forward, convc_local_backward_bias,
+    convc_local_backward_data, convc_local_backward_weight, convc_local_forward, convc_local_output_shape,
+    convc_lp_pool_backward, convc_lp_pool_forward, convc_lrn_backward, convc_lrn_forward, convc_lrn_params,
+    convc_max_pool_backward, convc_max_pool_forward, convc_max_unpool_backward, convc_max_unpool_forward,
+    convc_pad_mode, convc_plan, convc_plan_create, convc_plan_destroy, convc_plan_run, convc_pool_output_shape,
+    convc_pool_params, convc_prelu_backward, convc_prelu_forward, convc_relu_backward, convc_relu_forward,
+    convc_resize_backward, convc_resize_forward, convc_resize_output_shape, convc_resize_params, convc_same_padding,
+    convc_set_interrupt_check, convc_set_isa, convc_set_num_threads, convc_softmax_backward, convc_softmax_forward,
+    convc_status, convc_tensor, convc_unpool_output_shape,
 )
 
 include "_tensor.pxi"
 include "_arguments.pxi"
 include "_conv.pxi"
 include "_transpose.pxi"
+include "_local.pxi"
 include "_plan.pxi"
 include "_pool.pxi"
 include "_avg_pool.pxi"

@@ -94,6 +94,8 @@ cdef extern from "convc.h" nogil:
 
     convc_status convc_conv_output_shape(int ndim, const int64_t *x_shape, const int64_t *w_shape,
                                          const convc_conv_params *params, int64_t *y_shape)
+    convc_status convc_local_output_shape(int ndim, const int64_t *x_shape, const int64_t *w_shape,
+                                          const convc_conv_params *params, int64_t *y_shape)
     convc_status convc_pool_output_shape(int ndim, const int64_t *x_shape, const convc_pool_params *params,
                                          int64_t *y_shape)
     convc_status convc_resize_output_shape(int ndim, const int64_t *x_shape, const convc_resize_params *params,
@@ -123,6 +125,14 @@ cdef extern from "convc.h" nogil:
                                                     const convc_conv_params *params, const convc_tensor *grad_x)
     convc_status convc_conv_transpose_backward_weight(const convc_tensor *grad_y, const convc_tensor *x,
                                                       const convc_conv_params *params, const convc_tensor *grad_w)
+    convc_status convc_local_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
+                                     const convc_conv_params *params, const convc_tensor *y)
+    convc_status convc_local_backward_data(const convc_tensor *grad_y, const convc_tensor *w,
+                                           const convc_conv_params *params, const convc_tensor *grad_x)
+    convc_status convc_local_backward_weight(const convc_tensor *grad_y, const convc_tensor *x,
+                                             const convc_conv_params *params, const convc_tensor *grad_w)
+    convc_status convc_local_backward_bias(const convc_tensor *grad_y, const convc_tensor *grad_bias)
+
     convc_status convc_plan_create(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
                                    const convc_conv_params *params, const convc_tensor *y, convc_plan **plan)
     convc_status convc_plan_run(const convc_plan *plan, const convc_tensor *x, const convc_tensor *y)

@@ -1,6 +1,6 @@
-/* Runs random convolutions, pools and their gradients, on integers so that results are exact, under every instruction set of the
- * machine, and compares each with the scalar kernels; and what rounds, Winograd's convolution with the sums of products, and
- * normalisations. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
+/* Runs random convolutions, locally connected layers, pools and their gradients, on integers so that results are exact, under every
+ * instruction set of the machine, and compares each with the scalar kernels; and what rounds, Winograd's convolution with the sums of
+ * products, and normalisations. Needs nothing but the C core: it is also what a cross-compiled build is tried with. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +167,54 @@ static int run_norm(const char *isa, int *compared) {
     return failed;
 }
 
+/* How many of y, grad_x, grad_w and grad_bias of a locally connected layer differ from the scalar ones. */
+static int run_local(const char *isa, int *compared) {
+    const int64_t n = draw(1, 9), c = draw(1, 20), k = draw(1, 40), r = draw(1, 4), s = draw(1, 4);
+    const int64_t xs[4] = {n, c, draw(4, 12), draw(4, 20)};
+    convc_conv_params p = {.stride = {draw(1, 3), draw(1, 3)}, .dilation = {1, 1}, .groups = 1};
+    int64_t ws[4] = {k, c, r, s}, ys[4];
+    convc_dtype dtype = draw(0, 1) ? CONVC_F32 : CONVC_F64;
+    int last = (int)draw(0, 1), failed = 0;
+    for (int i = 0; i < 2; i++) p.pad_before[i] = draw(0, 2);
+    must(convc_conv_output_shape(4, xs, ws, &p, ys));
+    int64_t positions = ys[2] * ys[3];
+    ws[0] *= positions;
+    const int64_t bs[4] = {positions, k, 1, 1};
+    convc_tensor x = tensor(xs, dtype, last, 1), w = tensor(ws, dtype, 0, 1), grad = tensor(ys, dtype, last, 1), out[2][4];
+    for (int i = 0; i < 2; i++) {
+        out[i][0] = tensor(ys, dtype, last, 0);
+        out[i][1] = tensor(xs, dtype, last, 0);
+        out[i][2] = tensor(ws, dtype, 0, 0);
+        out[i][3] = tensor(bs, dtype, 0, 0);
+        convc_tensor weights[2] = {w, out[i][2]}, bias = out[i][3];
+        for (int j = 0; j < 2; j++) {
+            const int64_t filter = weights[j].strides[0];
+            const convc_tensor flat = weights[j];
+            weights[j] = (convc_tensor){.data = flat.data, .dtype = dtype, .ndim = 5};
+            for (int axis = 0; axis < 5; axis++) {
+                weights[j].shape[axis] = axis == 0 ? positions : axis == 1 ? k : flat.shape[axis - 1];
+                weights[j].strides[axis] = axis == 0 ? k * filter : axis == 1 ? filter : flat.strides[axis - 1];
+            }
+        }
+        bias.ndim = 2;
+        must(convc_set_isa(i ? isa : "scalar"));
+        must(convc_local_backward_data(&grad, &weights[0], &p, &out[i][1]));
+        must(convc_local_backward_weight(&grad, &x, &p, &weights[1]));
+        must(convc_local_backward_bias(&grad, &bias));
+        must(convc_local_forward(&x, &weights[0], &bias, &p, &out[i][0]));
+    }
+    for (int i = 0; i < 4; i++) {
+        failed += !same(&out[0][i], &out[1][i]);
+        free(out[0][i].data);
+        free(out[1][i].data);
+    }
+    *compared += 4;
+    free(x.data);
+    free(w.data);
+    free(grad.data);
+    return failed;
+}
+
 #define RESULTS 9
 
 int main(int argc, char **argv) {
@@ -205,6 +253,9 @@ int main(int argc, char **argv) {
             failed += apart;
             apart = run_norm(isas[i], &compared);
             if (apart) printf("round %d: %s differs in %d results of a normalisation\n", round, isas[i], apart);
+            failed += apart;
+            apart = run_local(isas[i], &compared);
+            if (apart) printf("round %d: %s differs in %d results of a locally connected layer\n", round, isas[i], apart);
             failed += apart;
             for (int k = 0; k < RESULTS; k++, compared++) {
                 if (!same(&want[k], &got[k])) {

@@ -162,6 +162,8 @@ struct resize; /* resize.h */
 struct winograd_job; /* winograd.h */
 struct norm_block; /* norm.h */
 struct lrn_block; /* lrn.h */
+struct local; /* local.h */
+struct band;
 
 /* Kernels that treat every element alike: of x (and a weight for PRELU); backward of grad_y and x (or the output, for SIGMOID and
  * TANH, or either, for RELU; and a weight). A function's gradient stands as many places after it as every other's. PRELU_TERMS are what
@@ -249,6 +251,11 @@ typedef struct convc_kernels {
     size_t resize_workspace; /* bytes */
     /* eltwise_tmpl.c: n elements of a line. `data` and `step` (in elements) are the output's, then the inputs'. */
     void (*map)(convc_map which, void *const data[], const int64_t step[], int64_t n, double parameter);
+    /* local_tmpl.c: the outputs of a task, the gradients of its weights; and what a band of outputs adds to that of x. */
+    size_t local_workspace; /* bytes */
+    void (*local_forward)(const struct local *l, int64_t task, void *workspace);
+    void (*local_weight)(const struct local *l, int64_t task, void *workspace);
+    void (*local_data)(const struct local *l, const struct band *b, void *workspace);
     /* softmax_tmpl.c: rows of n elements, steps in elements. */
     void (*softmax)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
     void (*softmax_backward)(const void *grad_y, int64_t grad_step, const void *y, int64_t y_step, void *grad_x, int64_t to_step,

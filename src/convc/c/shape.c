@@ -330,6 +330,18 @@ convc_status convc_conv_transpose_output_shape(int ndim, const int64_t *x, const
     return check_total(y, ndim);
 }
 
+convc_status convc_local_output_shape(int ndim, const int64_t *x, const int64_t *w, const convc_conv_params *p, int64_t *y) {
+    if (ndim != 3 && ndim != 4) return INVALID("an image of a locally connected layer must have 3 or 4 dimensions, got %d", ndim);
+    if (p->groups != 1) return INVALID("groups must be 1 for locally connected layers, got %lld", (ll)p->groups);
+    if (p->pad_mode != CONVC_PAD_ZEROS) return INVALID("pad_mode must be zeros for locally connected layers");
+    TRY(convc_conv_output_shape(ndim, x, w + 1, p, y));
+    int64_t positions = ndim == 3 ? y[2] : convc_times(y[2], y[3]);
+    if (w[0] == positions) return CONVC_OK;
+    char text[TEXT];
+    return INVALID("weight must have %lld positions on its first axis, as the output has (%s), got %lld", (ll)positions,
+                   describe(y + 2, ndim - 2, text, TEXT), (ll)w[0]);
+}
+
 /* Pools keep the batch and the channels. */
 static convc_status keep_channels(int ndim, const int64_t *x, int64_t *y) {
     TRY(check_ndim(ndim));

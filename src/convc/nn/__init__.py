@@ -9,6 +9,7 @@ from convc.nn._blocks import Concat, Residual
 from convc.nn._dense import Dropout, Flatten, Linear
 from convc.nn._files import load_model
 from convc.nn._gradient import input_gradient
+from convc.nn._local import LocallyConnected1d, LocallyConnected2d
 from convc.nn._module import Buffer, IncompatibleKeys, Module, Parameter
 from convc.nn._norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, LayerNorm, LocalResponseNorm
 from convc.nn._pool import (
@@ -71,6 +72,8 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LocalResponseNorm",
+    "LocallyConnected1d",
+    "LocallyConnected2d",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",

@@ -53,7 +53,7 @@ class Linear(Module):
         self.out_features = shapes.integer(out_features, "out_features", 1)
         self.activation = choice(activation, "activation", (None, "relu"))
         shape = self.weight_shape(self.in_features, self.out_features)
-        self.weight, self.bias = initial(shape, self.out_features if bias else None, dtype, rng)
+        self.weight, self.bias = initial(shape, (self.out_features,) if bias else None, dtype, rng)
 
     out_axis = 0
 

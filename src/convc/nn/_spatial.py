@@ -110,7 +110,7 @@ class Convolution(Spatial):
         self.padding_mode = choice(padding_mode, "padding_mode", ("zeros", "reflect", "replicate", "circular"))
         self.activation = choice(activation, "activation", (None, "relu"))
         shape = self.weight_shape(self.in_channels, self.out_channels, self.kernel_size, self.groups)
-        self.weight, self.bias = initial(shape, self.out_channels if bias else None, dtype, rng)
+        self.weight, self.bias = initial(shape, (self.out_channels,) if bias else None, dtype, rng)
 
     @staticmethod
     def weight_shape(

@@ -32,15 +32,18 @@ def float_dtype(dtype: Any) -> np.dtype[Any]:
     return choice(np.dtype(dtype), "dtype", (np.dtype(np.float32), np.dtype(np.float64)))  # type: ignore[no-any-return]
 
 
-def initial(shape: tuple[int, ...], biases: int | None, dtype: Any, rng: Random) -> tuple[Parameter, Parameter | None]:
+def initial(
+    shape: tuple[int, ...], biases: tuple[int, ...] | None, dtype: Any, rng: Random, outputs: int = 1
+) -> tuple[Parameter, Parameter | None]:
     """
-    Weight and so many biases with PyTorch's initial values: uniform within 1 / sqrt(fan_in) of zero.
+    Weight and biases of such shapes with PyTorch's initial values: uniform within 1 / sqrt(fan_in) of zero.
 
-    That is He et al.'s initialization (https://arxiv.org/abs/1502.01852) for leaky units of slope sqrt(5).
+    The fan-in is that of the weight's axes behind the first, or behind so many `outputs`. That is He et al.'s
+    initialization (https://arxiv.org/abs/1502.01852) for leaky units of slope sqrt(5).
     """
     dtype = float_dtype(dtype)
     generator = np.random.default_rng(rng)
-    bound = dtype.type(1 / math.sqrt(math.prod(shape[1:])))
+    bound = dtype.type(1 / math.sqrt(math.prod(shape[outputs:])))
 
     def draw(shape: tuple[int, ...]) -> Parameter:
         values = generator.random(shape, dtype=dtype.type)
@@ -48,7 +51,7 @@ def initial(shape: tuple[int, ...], biases: int | None, dtype: Any, rng: Random)
         values -= bound
         return Parameter(values)
 
-    return draw(shape), None if biases is None else draw((biases,))
+    return draw(shape), None if biases is None else draw(biases)
 
 
 def accumulate(weight: Parameter | None, bias: Parameter | None, grads: tuple[Any, Any, Any]) -> Array | None:

@@ -6,6 +6,7 @@
 #include "../pad.h"
 #include "../lrn.h"
 #include "../norm.h"
+#include "../local.h"
 #include "../pool.h"
 #include "../resize.h"
 #include "../winograd.h"
@@ -71,6 +72,7 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "norm_tmpl.c"
 #include "lrn_tmpl.c"
 #include "avg_pool_tmpl.c"
+#include "local_tmpl.c"
 
 static const convc_kernels FN(table) = {
     .mr = MR,
@@ -132,4 +134,8 @@ static const convc_kernels FN(table) = {
     .lrn_pixels = LRN_PIXELS,
     .lrn = FN(lrn),
     .lrn_backward = FN(lrn_backward),
+    .local_workspace = LOCAL_WORKSPACE,
+    .local_forward = FN(local_forward),
+    .local_weight = FN(local_weight),
+    .local_data = FN(local_data),
 };
