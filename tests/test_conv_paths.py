@@ -55,6 +55,40 @@ def test_images_of_few_channels(channels, kernel, stride, padding, dilation, lay
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    [
+        ((5, 5), (1, 1), (0, 0), (1, 1)),  # nothing to pad: pixels are read in the image itself
+        ((6, 5), (1, 1), (2, 3), (1, 1)),
+        ((7, 7), (2, 2), (3, 2), (1, 1)),
+        ((5, 6), (1, 3), (4, 5), (2, 4)),  # taps of one row in all places within the step
+    ],
+)
+@pytest.mark.parametrize(("groups", "outs"), [(1, 16), (1, 47), (2, 70)])
+def test_output_channels_along_vectors(groups, outs, kernel, stride, padding, dilation, layout, dtype, isa):
+    """Pixels read where they lie: rows longer than a tile, small maps of several images, panels that are not full."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(outs)
+    weight, bias = integers(rng, outs, 5, *kernel, dtype=dtype), integers(rng, outs, dtype=dtype)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "activation": "relu"}
+    options |= {"layout": layout, "algorithm": "direct"}
+    for n, h, w in ((1, 19, 290), (3, 16, 23)):
+        x = integers(rng, n, 5 * groups, h, w, dtype=dtype)
+        parts = zip(np.split(x, groups, 1), np.split(weight, groups), strict=True)
+        expected = np.concatenate([conv_by_columns(a, b, stride, padding, dilation) for a, b in parts], 1)
+        expected = in_layout(np.maximum(expected + bias[:, None, None], 0), layout)
+        x = in_layout(x, layout)
+        np.testing.assert_array_equal(convc.conv2d(x, weight, bias, **options), expected)
+        plan = convc.prepare(weight, bias, x.shape, **options)
+        backwards = np.ascontiguousarray(x[..., ::-1])[..., ::-1]
+        out = np.full((*expected.shape, 2), 77, dtype)[..., 0]
+        assert plan(backwards, out=out) is out
+        np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     ("size", "kernel", "stride"), [(7, 3, 1), (7, 1, 1), (14, 1, 1), (9, 3, 2), (5, 5, 1), (3, 3, 1)]
 )

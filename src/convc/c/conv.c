@@ -90,10 +90,12 @@ int convc_direct_tile(const conv *c, const convc_kernels *kernels, direct_tile *
     t->cols = min_i64(c->y.size[2], DIRECT_COLS);
     t->rows = 1;
     t->in_rows = down;
+    t->phases = min_i64(c->step[2], along);
     if (planes > DIRECT_MOST || down > DIRECT_MOST || along > DIRECT_MOST) return 0;
-    t->line = ceil_div((ceil_div(t->cols, lanes) * lanes - 1) * c->step[2] + along, lanes) * lanes;
-    if (planes * t->line > DIRECT_MOST || planes * t->line * down > DIRECT_MOST) return 0;
-    int64_t room = DIRECT_INPUTS / (planes * t->line) - down;
+    t->line = ceil_div(ceil_div(t->cols, lanes) * lanes + (along - 1) / c->step[2], lanes) * lanes;
+    int64_t row = t->phases * t->line;
+    if (planes * row > DIRECT_MOST || planes * row * down > DIRECT_MOST) return 0;
+    int64_t room = DIRECT_INPUTS / (planes * row) - down;
     if (room > 0) t->rows = min_i64(c->y.size[1], room / c->step[1] + 1);
     t->in_rows = (t->rows - 1) * c->step[1] + down;
     return 1;
@@ -144,6 +146,18 @@ static int direct_fits(const conv *c, const convc_kernels *kernels, purpose what
     return (c->x.stride[2] == 1 || c->x.stride_c == 1 || c->groups > 1) && convc_direct_tile(c, kernels, &tile);
 }
 
+/* Is it better to copy the image and read pixels where they lie than to pack its columns? That is so where every element copied meets
+ * many taps, or where channels are so few that packing moves them one by one. Channels-first outputs are turned on their way to memory,
+ * which takes long sums to pay for; those of 16 channels or less leave half of the register block idle. */
+static int outs_pay(const conv *c, const convc_kernels *kernels) {
+    direct_tile tile;
+    int64_t k = c->y.c / c->groups, taps = c->w.size[1] * c->w.size[2];
+    int reused = (double)taps >= (c->w.c <= 4 ? 2 : 4) * (double)c->step[1] * (double)c->step[2];
+    if (k < 16 || taps == 1 || !reused || !convc_direct_tile(c, kernels, &tile)) return 0;
+    if (c->y.stride_c == 1) return k > 16 || c->w.c < 16;
+    return c->y.stride[2] == 1 && c->w.c * c->w.size[0] * taps >= 100;
+}
+
 algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what) {
     int64_t lanes = kernels->lanes, k = c->y.c / c->groups, across = c->y.size[2];
     int channels_last = c->y.stride_c == 1 && c->y.c > 1, may_be_direct = c->wanted == CONVC_AUTO || c->wanted == CONVC_DIRECT;
@@ -153,6 +167,7 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     if (may_be_direct && direct_fits(c, kernels, what, 4)) return DIRECT_ROWS;
     if (convc_winograd_fits(c))
         if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, kernels, what))) return WINOGRAD;
+    if (may_be_direct && channels_last && what != OF_WEIGHTS && outs_pay(c, kernels)) return DIRECT_OUTS;
     /* Up to 16 channels direct sums are faster where taps share what they read and rows of pixels fill the vectors. */
     int64_t taps = c->w.size[1] * c->w.size[2], idle = lanes * ceil_div(across, lanes) - across;
     if (may_be_direct && taps > 1 && 4 * idle <= across && what != OF_WEIGHTS && direct_fits(c, kernels, what, 16))
@@ -163,6 +178,8 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     if (may_be_direct && first && what != OF_WEIGHTS && c->x.stride[2] == 1 && c->y.stride[2] == 1 &&
         direct_fits(c, kernels, what, 32))
         return DIRECT_ROWS;
+
+    if (may_be_direct && what != OF_WEIGHTS && outs_pay(c, kernels)) return DIRECT_OUTS;
 
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill them. */
     if (k < lanes) return GEMM_PIXELS;

@@ -39,10 +39,11 @@ extern const int64_t convc_ones[3];
 /* The columns of x, (taps, pixels) or (pixels, taps). The window is left out, and axes collapse, where no tap leaves the image. */
 matrix convc_columns_of(const conv *c, window *w, int taps_on_rows, int channel_digit);
 
-/* A piece of a direct convolution: rows x cols outputs of a plane, and for each channel and depth of a kernel in_rows x line inputs,
- * padding included. It is as large as part of L2 allows. */
+/* A piece of a direct convolution: rows x cols outputs of a plane, and for each channel and depth of a kernel in_rows rows of inputs,
+ * padding included. The pixels of a row are sorted by their place within the step, `phases` lines of them, so that every tap finds those
+ * of neighbouring outputs side by side. It is as large as part of L2 allows. */
 typedef struct direct_tile {
-    int64_t rows, cols, in_rows, line;
+    int64_t rows, cols, in_rows, phases, line;
 } direct_tile;
 
 /* Rows of taps that one task of a direct weight gradient sums, if they are near each other; and its tasks for a channel, or a vector of
@@ -55,6 +56,7 @@ typedef enum algorithm {
     GEMM_PIXELS, /* implicit GEMM, pixels along the vectors: channels-first outputs */
     GEMM_CHANNELS, /* implicit GEMM, output channels along the vectors: channels-last outputs */
     DIRECT_ROWS, /* direct, pixels of a row along the vectors */
+    DIRECT_OUTS, /* direct, output channels along the vectors */
     DIRECT_CHANNELS, /* direct, channels along the vectors; depthwise only */
     WINOGRAD /* F(4x4, 3x3) */
 } algorithm;

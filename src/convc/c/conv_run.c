@@ -11,13 +11,13 @@ static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
 
 /* ---- implicit GEMM ---- */
 
-static gemm_job forward_job(const conv *c, window *w, int pixels_on_cols, const convc_kernels *kernels) {
+static gemm_job forward_job(const conv *c, window *w, algorithm how, const convc_kernels *kernels) {
     gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->y.data, .activation = c->activation, .kernels = kernels};
     int64_t k = c->y.c / c->groups, pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
     axis channels = axis_plain(k, c->y.stride_c), positions = axis_collapse(convc_pixels_of(&c->y, c->y.size, convc_ones));
     /* The order of the taps is free. Where pixels run along the vectors, all taps of a channel follow each other, so that L1 still
      * has the rows that they share; where channels do, channels are the runs. */
-    int channel_digit = pixels_on_cols ? 0 : 3;
+    int pixels_on_cols = how == GEMM_PIXELS, channel_digit = how == GEMM_CHANNELS ? 3 : 0;
     matrix x = convc_columns_of(c, w, pixels_on_cols, channel_digit), weights = weights_of(c, !pixels_on_cols, channel_digit);
     int64_t x_group = c->x.c / c->groups * c->x.stride_c, w_group = c->w_group;
     job.k = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
@@ -57,16 +57,20 @@ static void row_task(const void *context, int64_t task, void *workspace) {
 #define TASK_ROWS 4 /* if it has so many rows for each */
 
 static convc_status run_rows(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
-    row_job j = {.c = c, .packed = packed, .run = how == DIRECT_ROWS ? kernels->direct_rows : kernels->depthwise_rows};
+    row_job j = {.c = c, .packed = packed, .run = kernels->depthwise_rows};
+    if (how == DIRECT_ROWS) j.run = kernels->direct_rows;
+    if (how == DIRECT_OUTS) j.run = kernels->direct_outs;
     int64_t taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
-    int64_t planes = c->y.n * c->y.size[0] * (how == DIRECT_ROWS ? c->groups : 1);
+    int64_t planes = c->y.n * c->y.size[0] * (how == DIRECT_CHANNELS ? 1 : c->groups);
     j.parts = min_i64(ceil_div(c->y.size[1], TASK_ROWS), ceil_div(ROW_TASKS, planes));
     double flops = 2.0 * (double)(c->y.n * c->y.c * taps) * (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
     size_t workspace = 0;
-    if (how == DIRECT_ROWS) {
+    if (how != DIRECT_CHANNELS) {
         convc_direct_tile(c, kernels, &j.tile);
-        workspace = (size_t)(c->w.c * c->w.size[0] * j.tile.in_rows * j.tile.line * convc_itemsize(c->dtype));
+        int64_t inputs = c->w.c * c->w.size[0] * j.tile.in_rows * j.tile.phases * j.tile.line;
+        workspace = (size_t)(inputs * convc_itemsize(c->dtype) + taps * (int64_t)sizeof(int32_t));
     }
+    if (how == DIRECT_OUTS) workspace += kernels->outs_scratch;
     return convc_parallel(row_task, &j, planes * j.parts, flops, workspace);
 }
 
@@ -112,7 +116,7 @@ static convc_status turn_image(conv *c, const convc_kernels *kernels, void *to) 
 
 static convc_status run_gemm(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
     window w;
-    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+    gemm_job job = forward_job(c, &w, how, kernels);
     if (how == GEMM_PIXELS) job.packed_a = packed;
     else job.packed_b = packed;
     convc_gemm_prepare(&job);
@@ -141,7 +145,7 @@ int64_t convc_packed_size(const conv *c, algorithm how, const convc_kernels *ker
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return c->y.c * c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
     if (how == WINOGRAD) return convc_winograd_size(c, kernels);
     window w;
-    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+    gemm_job job = forward_job(c, &w, how, kernels);
     convc_gemm_prepare(&job);
     return how == GEMM_PIXELS ? convc_packed_a_size(&job) : convc_packed_b_size(&job);
 }
@@ -153,13 +157,13 @@ convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernel
         return CONVC_OK;
     }
     window w;
-    gemm_job job = forward_job(c, &w, how == GEMM_PIXELS, kernels);
+    gemm_job job = forward_job(c, &w, how, kernels);
     convc_gemm_prepare(&job);
     return (how == GEMM_PIXELS ? convc_pack_a : convc_pack_b)(&job, packed);
 }
 
 convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
-    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_rows(c, how, kernels, packed);
+    if (how == DIRECT_ROWS || how == DIRECT_OUTS || how == DIRECT_CHANNELS) return run_rows(c, how, kernels, packed);
     if (how == WINOGRAD) return convc_winograd_run(c, kernels, packed);
     return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, packed) : run_gemm(c, how, kernels, packed);
 }

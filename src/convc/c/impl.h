@@ -207,10 +207,13 @@ typedef struct convc_kernels {
     size_t copy_scratch; /* bytes */
     /* The reverse for a job's C: src, row-major, to rows m0..m1 and columns n0..n1 of c along the job's axes. */
     void (*store_block)(const gemm_job *job, int64_t m0, int64_t m1, int64_t n0, int64_t n1, void *src, int64_t ld, void *c);
-    /* direct_tmpl.c and depthwise_tmpl.c: output rows oh0..oh1 of plane (n, group, od), vectors along w; of plane (n, od), vectors along the channels;
-     * and the weights as these want them. */
+    /* direct_tmpl.c, direct_outs_tmpl.c and depthwise_tmpl.c: output rows oh0..oh1 of plane (n, group, od), vectors along w, or along the
+     * output channels; of plane (n, od), vectors along the channels; and the weights as the first and the last want them. */
     void (*direct_rows)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
                         int64_t oh1, void *workspace);
+    void (*direct_outs)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
+                        int64_t oh1, void *workspace);
+    size_t outs_scratch; /* bytes */
     void (*depthwise_rows)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
                            int64_t oh1, void *workspace);
     void (*direct_pack)(const struct conv *c, int channels_last, void *packed);

@@ -12,57 +12,14 @@
 #define DIRECT_NV 2
 #endif
 
-/* ---- vectors along w, the step is 1 or 2: input rows are copied with their padding, so that no tap needs a mask ---- */
-
-/* A tile of outputs, rows x cols from (oh, ow) on, and its input: (c, kd, in_rows, line). */
-typedef struct FN(tile_at) {
-    const conv *c;
-    const direct_tile *tile;
-    const real *x; /* the group's image at depth od * step - pad */
-    real *y; /* the group's outputs at depth od */
-    int64_t od, oh, ow, rows, cols;
-    real *in;
-} FN(tile_at);
-
-/* One row of the input, `channels` of them from x on, that lie side by side in memory: turned so that pixels do. */
-static void FN(turn_row)(const FN(tile_at) * t, const real *x, int64_t first_column, int64_t channels, real *to, int64_t plane) {
-    const conv *c = t->c;
-    int64_t line = t->tile->line, lo = min_i64(max_i64(-first_column, 0), line);
-    int64_t hi = max_i64(min_i64(c->x.size[2] - first_column, line), lo);
-    FN(turn)(x + lo * c->x.stride[2], c->x.stride[2], channels, hi - lo, to + lo, plane);
-    for (int64_t channel = 0; channel < channels; channel++, to += plane) {
-        FN(zero_run)(to, lo);
-        FN(zero_run)(to + hi, line - hi);
-    }
-}
-
-static void FN(copy_tile)(const FN(tile_at) * t) {
-    const conv *c = t->c;
-    int64_t line = t->tile->line, first_column = t->ow * c->step[2] - c->pad[2], first_row = t->oh * c->step[1] - c->pad[1];
-    int64_t in_rows = (t->rows - 1) * c->step[1] + (c->w.size[1] - 1) * c->dilation[1] + 1, plane = t->tile->in_rows * line;
-    int turned = c->x.stride_c == 1 && c->x.stride[2] != 1;
-    int64_t together = turned ? VL : 1; /* channels */
-    for (int64_t d = 0; d < c->w.size[0]; d++)
-        for (int64_t channel = 0; channel < c->w.c; channel += together)
-            for (int64_t i = 0; i < in_rows; i++) {
-                int64_t h = first_row + i, depth = t->od * c->step[0] - c->pad[0] + d * c->dilation[0];
-                int inside = h >= 0 && h < c->x.size[1] && depth >= 0 && depth < c->x.size[0];
-                const real *x = t->x + channel * c->x.stride_c + d * c->dilation[0] * c->x.stride[0] + h * c->x.stride[1] +
-                                first_column * c->x.stride[2];
-                real *to = t->in + (channel * c->w.size[0] + d) * plane + i * line;
-                if (turned && inside) FN(turn_row)(t, x, first_column, min_i64(VL, c->w.c - channel), to, c->w.size[0] * plane);
-                else
-                    for (int64_t j = 0; j < min_i64(together, c->w.c - channel); j++)
-                        FN(copy_span)(to + j * c->w.size[0] * plane, x, first_column, line, 0, inside ? c->x.size[2] : 0,
-                                      c->x.stride[2]);
-            }
-}
+/* ---- vectors along w ---- */
 
 /* Output channels k0 .. k0 + outs of the tile's vectors number `first` on, nv of them: row by row, each `across` vectors long. */
 static inline ALWAYS_INLINE void FN(outputs)(const FN(tile_at) * t, const real *w, const real *bias, int64_t k0, int64_t first,
                                              int64_t across, const int outs, const int nv, const int64_t step) {
     const conv *c = t->c;
-    int64_t line = t->tile->line, width = c->w.size[2], taps = c->w.c * c->w.size[0] * c->w.size[1] * width;
+    int64_t line = t->tile->line, down = t->down, width = c->w.size[2];
+    int64_t taps = c->w.c * c->w.size[0] * c->w.size[1] * width;
     int64_t at[DIRECT_NV], to[DIRECT_NV]; /* in the tile's input, and in y */
     int lanes[DIRECT_NV];
     vec acc[DIRECT_OUTS][DIRECT_NV];
@@ -70,18 +27,19 @@ static inline ALWAYS_INLINE void FN(outputs)(const FN(tile_at) * t, const real *
         EACH (v, nv) acc[k][v] = vzero();
     EACH (v, nv) {
         int64_t i = (first + v) / across, j = (first + v) % across * VL;
-        at[v] = i * c->step[1] * line + j * step;
+        at[v] = i * c->step[1] * down + j;
         to[v] = (t->oh + i) * c->y.stride[1] + (t->ow + j) * c->y.stride[2];
         lanes[v] = (int)min_i64(t->cols - j, VL);
     }
     const real *in = t->in;
-    for (int64_t plane = 0; plane < c->w.c * c->w.size[0]; plane++, in += t->tile->in_rows * line)
+    for (int64_t plane = 0; plane < c->w.c * c->w.size[0]; plane++, in += t->depth)
         for (int64_t r = 0; r < c->w.size[1]; r++) {
-            const real *row = in + r * c->dilation[1] * line;
-            for (int64_t s = 0; s < width; s++, row += c->dilation[2], w++) {
+            const real *row = in + r * c->dilation[1] * down;
+            for (int64_t s = 0, column = 0; s < width; s++, column += c->dilation[2], w++) {
+                const real *from = row + (step == 1 ? column : column % step * line + column / step);
                 vec x[DIRECT_NV];
                 EACH (v, nv) {
-                    x[v] = vload_step(row + at[v], step);
+                    x[v] = vload(from + at[v]);
                     KEEP(x[v]);
                 }
                 EACH (k, outs) {
@@ -144,10 +102,7 @@ static void FN(direct_rows)(const conv *c, const direct_tile *tile, const void *
         FN(roll_plane)(c, packed, n, group, od, oh0, oh1);
         return;
     }
-    FN(tile_at) t = {.c = c, .tile = tile, .od = od, .in = workspace};
-    t.x = (const real *)c->x.data + n * c->x.stride_n + group * c->w.c * c->x.stride_c +
-          (od * c->step[0] - c->pad[0]) * c->x.stride[0];
-    t.y = (real *)c->y.data + n * c->y.stride_n + group * (c->y.c / c->groups) * c->y.stride_c + od * c->y.stride[0];
+    FN(tile_at) t = FN(tile_of_plane)(c, tile, n, group, od, workspace);
     for (t.oh = oh0; t.oh < oh1; t.oh += tile->rows)
         for (t.ow = 0; t.ow < c->y.size[2]; t.ow += tile->cols) {
             t.rows = min_i64(tile->rows, oh1 - t.oh);

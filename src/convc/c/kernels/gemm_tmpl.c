@@ -40,18 +40,18 @@
 #define BLOCK_COLS 320
 #endif
 /* The packed block of B is KC by BLOCK_COLS: about half of a 1 MiB L2. */
-#define BLOCK_ROWS 252 /* of a block of C that is gathered in the workspace */
+#define BLOCK_ROWS 266 /* of a block of C that is gathered in the workspace: 256 channels in whole panels */
 
 typedef struct FN(tail) {
     const real *row_bias, *col_bias; /* of this tile, or NULL */
     int accumulate, relu;
 } FN(tail);
 
-/* c (mr, nv * VL) = a (mr, kc) @ b (kc, NR), then the tail. Rows of a are lda apart, its columns lka. All int arguments are constants
- * wherever this is inlined. */
-static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int lda, const int lka, int64_t kc,
-                                          const real *restrict a, const real *restrict b, real *restrict c, int64_t ldc,
-                                          const FN(tail) * tail) {
+/* c (mr, nv * VL) = a (mr, kc) @ b (kc, NR), then the tail. Rows of a are lda apart, its columns lka; or if that is 0, where the
+ * offsets say. All int arguments are constants wherever this is inlined. */
+static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int lda, const int lka,
+                                          const int32_t *restrict offset, int64_t kc, const real *restrict a,
+                                          const real *restrict b, real *restrict c, int64_t ldc, const FN(tail) * tail) {
     vec acc[MR][NV];
     for (int i = 0; i < mr; i++) { /* C is needed only at the end: fetch it while the sum runs */
         PREFETCH(c + i * ldc);
@@ -61,9 +61,10 @@ static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int 
         EACH (v, nv) acc[i][v] = vzero();
     for (int64_t k = 0; k < kc; k++) {
         vec bk[NV];
+        const real *ak = lka ? a : a + offset[k];
         EACH (v, nv) bk[v] = vload(b + v * VL);
         EACH (i, mr) {
-            vec ai = vset1(a[i * lda]);
+            vec ai = vset1(ak[i * lda]);
             EACH (v, nv) acc[i][v] = vfma(ai, bk[v], acc[i][v]);
         }
         a += lka;
@@ -90,7 +91,7 @@ static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int 
     case mr:                                                                                 \
         if (mr <= MR) FN(tile)(mr <= MR ? mr : 1, __VA_ARGS__, kc, a, b, c, ldc, tail);      \
         break;
-#define TILE_HEIGHTS(...) /* nv, lda, lka */                                                 \
+#define TILE_HEIGHTS(...) /* nv, lda, lka, offset */                                                 \
     switch (mr) {                                                                            \
         TILE_CASE(1, __VA_ARGS__) TILE_CASE(2, __VA_ARGS__) TILE_CASE(3, __VA_ARGS__) TILE_CASE(4, __VA_ARGS__)     \
         TILE_CASE(5, __VA_ARGS__) TILE_CASE(6, __VA_ARGS__) TILE_CASE(7, __VA_ARGS__) TILE_CASE(8, __VA_ARGS__)     \
@@ -102,11 +103,11 @@ static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int 
 
 /* Every height up to MR, at full and at half width, has a register block of its own. */
 static void FN(tile_full)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, LDA, 1)
+    TILE_HEIGHTS(NV, LDA, 1, NULL)
 }
 
 static void FN(tile_narrow)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
-    TILE_HEIGHTS(1, LDA, 1)
+    TILE_HEIGHTS(1, LDA, 1, NULL)
 }
 
 /* ---- blocks ---- */

@@ -43,12 +43,17 @@ static int FN(patch_of)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, int
     return 1;
 }
 
-static void FN(fill_row)(const FN(patch) * p, const real *src, int64_t stride, int inside, real *to) {
-    const window *w = p->a->window;
-    for (int64_t phase = 0; phase < w->step[2]; phase++, to += p->line) {
-        int64_t before = w->pad[2] - phase, end = before + w->extent[2];
-        int64_t lo = before > 0 ? ceil_div(before, w->step[2]) : 0, hi = end > 0 && inside ? ceil_div(end, w->step[2]) : 0;
-        FN(copy_span)(to, src + phase * stride, 0, p->line, lo, hi, w->step[2] * stride);
+/* How many steps it takes to pass x; without a division, which short rows would wait for, where it can be. */
+static inline int64_t FN(steps_past)(int64_t x, int64_t step) { return x <= 0 ? 0 : step == 1 ? x : ceil_div(x, step); }
+
+/* A row of an image from column `first` on, sorted by the place within the step: `phases` lines. There are `extent` columns from 0 on,
+ * `stride` apart; what lies outside is zero. src is column `first`. */
+static void FN(copy_phases)(const real *src, int64_t stride, int64_t first, int64_t extent, int64_t step, int64_t phases,
+                            real *to, int64_t line) {
+    for (int64_t phase = 0; phase < phases; phase++, to += line) {
+        int64_t before = -first - phase;
+        FN(copy_span)(to, src + phase * stride, 0, line, FN(steps_past)(before, step), FN(steps_past)(before + extent, step),
+                      step * stride);
     }
 }
 
@@ -65,7 +70,8 @@ static void FN(fill_patch)(const FN(patch) * p) {
                           c * taps->stride[p->a->channel_digit] + d * taps->stride[kd];
         for (int64_t row = 0; row < p->rows; row++) {
             int inside = depth >= 0 && depth < w->extent[0] && top + row >= 0 && top + row < w->extent[1];
-            FN(fill_row)(p, src + row * down, along, inside, p->data + i * p->depth_step + row * p->row_step);
+            FN(copy_phases)(src + row * down, along, -w->pad[2], inside ? w->extent[2] : 0, w->step[2], w->step[2],
+                            p->data + i * p->depth_step + row * p->row_step, p->line);
         }
     }
 }

@@ -57,7 +57,9 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "im2col_tmpl.c"
 #include "depthwise_tmpl.c"
 #include "depthwise_data_tmpl.c"
+#include "direct_tile_tmpl.c"
 #include "direct_tmpl.c"
+#include "direct_outs_tmpl.c"
 #include "direct_weight_tmpl.c"
 #include "winograd_tmpl.c"
 #include "winograd_weight_tmpl.c"
@@ -93,6 +95,8 @@ static const convc_kernels FN(table) = {
     .store_block = FN(store_block),
     .col2im_plane = FN(col2im_plane),
     .direct_rows = FN(direct_rows),
+    .direct_outs = FN(direct_outs),
+    .outs_scratch = OUTS_SCRATCH,
     .depthwise_rows = FN(depthwise_rows),
     .direct_pack = FN(direct_pack),
     .depthwise_data = FN(depthwise_data),

@@ -256,7 +256,7 @@ static void FN(winograd_inputs)(const winograd_job *j, int64_t task, void *works
 
 static void FN(tile_of_points)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc,
                                const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, WINOGRAD_LDA, 1)
+    TILE_HEIGHTS(NV, WINOGRAD_LDA, 1, NULL)
 }
 
 /* m (point, tile, output channel) for tiles t0..t1 of the round and panels k0..k1. */

@@ -58,7 +58,7 @@ static void FN(winograd_grads)(const winograd_job *j, int64_t task, void *worksp
 }
 
 static void FN(tile_of_sums)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, 1, WINOGRAD_LDA)
+    TILE_HEIGHTS(NV, 1, WINOGRAD_LDA, NULL)
 }
 
 /* Task (point, block of the depth): adds this round's tiles to M (point, depth, output channel of the chunk). */
