@@ -52,12 +52,12 @@ typedef struct convc_tensor {
 } convc_tensor;
 
 /* How a convolution may be computed. AUTO chooses what is fastest, and Winograd's algorithm is among the choices: its rounding
- * errors are some five times those of a sum of products, and a NaN or an infinity reaches all 4 x 4 outputs of its tile. */
+ * errors are some five times those of a sum of products, and a NaN or an infinity reaches all outputs of its tile, up to 4 x 4. */
 typedef enum convc_algorithm {
     CONVC_AUTO = 0,
     CONVC_DIRECT = 1, /* sums of products, computed in the fastest way */
     CONVC_GEMM = 2, /* sums of products, always as an implicit matrix product */
-    CONVC_WINOGRAD = 3 /* F(4x4, 3x3); refused unless the kernel's last two axes are 3 x 3 with stride 1 */
+    CONVC_WINOGRAD = 3 /* F(4x4, 3x3) or F(2x2, 3x3); refused unless the kernel's last two axes are 3 x 3 with stride 1 */
 } convc_algorithm;
 
 /* What stands in the padding of a convolution's image: zeros; the image mirrored at its outermost elements, which are not repeated;

@@ -7,7 +7,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import LAST, VIEWS, channels_first, channels_last, dtypes, isas
+from strategies import ISAS, LAST, VIEWS, channels_first, channels_last, dtypes, isas
 
 import convc
 
@@ -124,6 +124,21 @@ def test_auto_chooses_it_and_the_others_do_not():
     for algorithm in ("direct", "gemm"):
         assert exact(convc.conv2d(*LARGE, algorithm=algorithm))
         assert exact(convc.prepare(LARGE[1], None, LARGE[0].shape, algorithm=algorithm)(LARGE[0]))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_small_images_of_many_channels_take_small_tiles(isa):
+    """Their points are 0, 1 and -1: sums of small integers stay exact, which those of the larger tiles do not."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(0)
+    x, weight = rng.integers(-4, 5, (2, 512, 7, 7)), rng.integers(-4, 5, (512, 512, 3, 3))
+    x, weight = x.astype(np.float32), weight.astype(np.float32)
+    for options in ({"algorithm": "winograd"}, {}):
+        y = convc.conv2d(x, weight, padding=1, **options)
+        np.testing.assert_array_equal(y, convc.conv2d(x, weight, padding=1, algorithm="gemm"))
+    results = convc.conv2d_backward(y % 5, x, weight, padding=1, algorithm="winograd")
+    for got, expected in zip(results, convc.conv2d_backward(y % 5, x, weight, padding=1, algorithm="gemm"), strict=True):
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_auto_leaves_small_work_alone():

@@ -157,10 +157,10 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, l
         would fit.
     algorithm : "auto", "direct", "gemm" or "winograd"
         "auto" takes what should be fastest. "direct" allows sums of products only, "gemm" only their implicit matrix
-        product, which never stores the column matrix. "winograd" is Winograd's F(4x4, 3x3) [1]_, for 3 x 3 kernels
-        with stride 1 along the last two axes: a quarter of the multiplications, and rounding errors of up to 1e-5
-        (float64: 1e-13) times the largest output; a NaN or an infinity reaches all outputs of its 4 x 4 tile. "auto"
-        may choose it unless `precision` says otherwise.
+        product, which never stores the column matrix. "winograd" is Winograd's F(4x4, 3x3) or, on small images,
+        F(2x2, 3x3) [1]_, for 3 x 3 kernels with stride 1 along the last two axes: a quarter of the multiplications, or
+        four ninths, and rounding errors of up to 1e-5 (float64: 1e-13) times the largest output; a NaN or an infinity
+        reaches all outputs of its tile. "auto" may choose it unless `precision` says otherwise.
     activation : None or "relu"
         Applied to each output before it is stored.
     out : ndarray, optional

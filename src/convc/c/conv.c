@@ -110,22 +110,36 @@ static double whole_vectors(double n, double lanes) { return lanes * ceil(n / la
 
 static double outputs_of(const conv *c) { return (double)(c->y.n * c->y.size[0] * c->y.size[1]) * (double)c->y.size[2]; }
 
-/* What Winograd's algorithm and a matrix product cost, in multiply-adds of the matrix product; from measurements. */
-static int winograd_pays(const conv *c, const convc_kernels *kernels, purpose what) {
-    const double cache = 16e6; /* bytes of weights that the last level will hold */
+/* Costs in multiply-adds of a matrix product; from measurements. A weight read costs as much as 2 of them, or 12 from memory; one packed
+ * or transformed now costs more. */
+static double gemm_cost(const conv *c, purpose what) {
     double groups = (double)c->groups, outs = (double)c->y.c / groups, depth = (double)(c->w.c * c->w.size[0]);
+    double taps = (double)(c->w.size[1] * c->w.size[2]), bytes = groups * depth * outs * (double)convc_itemsize(c->dtype);
+    double weight = what == ONCE ? 60 : taps * bytes > CACHED_WEIGHTS ? 12 : 2;
+    return taps * groups * depth * (outs + 8) * (outputs_of(c) + weight); /* an element packed costs 8 */
+}
+
+static double winograd_cost(const conv *c, algorithm how, const convc_kernels *kernels, purpose what) {
+    double groups = (double)c->groups, outs = (double)c->y.c / groups, depth = (double)(c->w.c * c->w.size[0]);
+    double side = convc_winograd_side(how) + 2, points = side * side;
     double padded_outs = whole_vectors(outs, kernels->nr),
            padded_depth = whole_vectors((double)c->w.c, kernels->lanes) * (double)c->w.size[0];
     double weights = groups * depth * padded_outs, bytes = groups * depth * outs * (double)convc_itemsize(c->dtype);
-    if (outs < WINOGRAD_CHANNELS || (double)c->w.c < WINOGRAD_CHANNELS) return 0;
-    /* A weight read costs as much as 2 multiply-adds, or 12 from memory; one packed or transformed now costs more. */
-    double gemm_weight = 9 * bytes > cache ? 12 : 2, winograd_weight = 36 * bytes > cache || what == ONCE ? 16 : 2;
-    if (what == OF_WEIGHTS) winograd_weight += 4; /* sums are transformed back, and stored in their order */
-    if (what == ONCE) gemm_weight = 60;
-    /* An element of the transformed image costs as much as 20 multiply-adds, one transformed back 12; one packed 8. */
+    double weight = points * bytes > CACHED_WEIGHTS || what == ONCE ? 16 : 2;
+    if (what == OF_WEIGHTS) weight += 4; /* sums are transformed back, and stored in their order */
+    /* An element of the transformed image costs as much as 20 multiply-adds, one transformed back 12. */
     double transforms = groups * (20 * padded_depth + 12 * whole_vectors(outs, kernels->lanes));
-    double winograd = 36 * ((double)convc_winograd_tiles(c) * (weights + transforms) + winograd_weight * weights);
-    return winograd < 9 * groups * depth * (outs + 8) * (outputs_of(c) + gemm_weight);
+    return points * ((double)convc_winograd_tiles(c, how) * (weights + transforms) + weight * weights);
+}
+
+/* The better one of Winograd's algorithms: small tiles where there are few of them, for filters are transformed to fewer points. */
+static algorithm better_winograd(const conv *c, const convc_kernels *kernels, purpose what) {
+    return winograd_cost(c, WINOGRAD_2, kernels, what) < winograd_cost(c, WINOGRAD_4, kernels, what) ? WINOGRAD_2 : WINOGRAD_4;
+}
+
+static int winograd_pays(const conv *c, algorithm how, const convc_kernels *kernels, purpose what) {
+    if (c->y.c / c->groups < WINOGRAD_CHANNELS || c->w.c < WINOGRAD_CHANNELS) return 0;
+    return winograd_cost(c, how, kernels, what) < gemm_cost(c, what);
 }
 
 /* Does a product over a channels-last copy of the image pay, where pixels would not fill the register block? */
@@ -148,10 +162,12 @@ static int direct_fits(const conv *c, const convc_kernels *kernels, purpose what
 
 /* Is it better to copy the image and read pixels where they lie than to pack its columns? That is so where every element copied meets
  * many taps, or where channels are so few that packing moves them one by one. Channels-first outputs are turned on their way to memory,
- * which takes long sums to pay for; those of 16 channels or less leave half of the register block idle. */
+ * which takes long sums to pay for; those of 16 channels or less leave half of the register block idle. A row of pixels is cut in blocks
+ * for the registers: too few pixels in each leave the multipliers waiting for earlier sums. */
 static int outs_pay(const conv *c, const convc_kernels *kernels) {
     direct_tile tile;
-    int64_t k = c->y.c / c->groups, taps = c->w.size[1] * c->w.size[2];
+    int64_t k = c->y.c / c->groups, taps = c->w.size[1] * c->w.size[2], across = c->y.size[2];
+    if (2 * across < 9 * ceil_div(across, kernels->mr)) return 0;
     int reused = (double)taps >= (c->w.c <= 4 ? 2 : 4) * (double)c->step[1] * (double)c->step[2];
     if (k < 16 || taps == 1 || !reused || !convc_direct_tile(c, kernels, &tile)) return 0;
     if (c->y.stride_c == 1) return k > 16 || c->w.c < 16;
@@ -165,8 +181,12 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     /* A register block of GEMM has 14 rows on AVX-512, for which every vector of pixels is packed: four channels leave most idle. */
     if (may_be_direct && k == 1 && c->w.c == 1 && c->groups > 1 && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
     if (may_be_direct && direct_fits(c, kernels, what, 4)) return DIRECT_ROWS;
-    if (convc_winograd_fits(c))
-        if (c->wanted == CONVC_WINOGRAD || (c->wanted == CONVC_AUTO && winograd_pays(c, kernels, what))) return WINOGRAD;
+    if ((c->wanted == CONVC_WINOGRAD || c->wanted == CONVC_AUTO) && convc_winograd_fits(c)) {
+        /* Who asks for it gets the same bits with a plan and without. */
+        int asked = c->wanted == CONVC_WINOGRAD && what == ONCE;
+        algorithm winograd = better_winograd(c, kernels, asked ? PREPARED : what);
+        if (c->wanted == CONVC_WINOGRAD || winograd_pays(c, winograd, kernels, what)) return winograd;
+    }
     if (may_be_direct && channels_last && what != OF_WEIGHTS && outs_pay(c, kernels)) return DIRECT_OUTS;
     /* Up to 16 channels direct sums are faster where taps share what they read and rows of pixels fill the vectors. */
     int64_t taps = c->w.size[1] * c->w.size[2], idle = lanes * ceil_div(across, lanes) - across;

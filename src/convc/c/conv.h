@@ -58,8 +58,10 @@ typedef enum algorithm {
     DIRECT_ROWS, /* direct, pixels of a row along the vectors */
     DIRECT_OUTS, /* direct, output channels along the vectors */
     DIRECT_CHANNELS, /* direct, channels along the vectors; depthwise only */
-    WINOGRAD /* F(4x4, 3x3) */
+    WINOGRAD_2, /* F(2x2, 3x3) */
+    WINOGRAD_4 /* F(4x4, 3x3) */
 } algorithm;
+static inline int is_winograd(algorithm how) { return how == WINOGRAD_2 || how == WINOGRAD_4; }
 /* What is computed: y from weights that were packed beforehand, y from others, or the gradient of the weights. */
 typedef enum purpose { PREPARED, ONCE, OF_WEIGHTS } purpose;
 /* The one place where an algorithm is chosen; from shapes and strides alone. */
@@ -88,12 +90,16 @@ convc_status convc_data_gradient(const conv *forward);
 int convc_reaches_all(const conv *forward);
 convc_status convc_weight_gradient(const conv *c);
 
-/* winograd.c: may it run; tiles of the output; elements of the filters packed for a plan; packing them; the rest. */
+#define CACHED_WEIGHTS (20 << 20) /* bytes of weights that the last level of the caches will hold from run to run */
+
+/* winograd.c, for WINOGRAD_2 and WINOGRAD_4: may it run; outputs of a tile along h and w; tiles of the output; elements of the filters
+ * packed for a plan; packing them; the rest. */
 int convc_winograd_fits(const conv *c);
-int64_t convc_winograd_tiles(const conv *c);
-int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels);
-convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *packed);
-convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *packed); /* may be NULL */
-convc_status convc_winograd_weight_gradient(const conv *c);
+static inline int convc_winograd_side(algorithm how) { return how == WINOGRAD_2 ? 2 : 4; }
+int64_t convc_winograd_tiles(const conv *c, algorithm how);
+int64_t convc_winograd_size(const conv *c, algorithm how, const convc_kernels *kernels);
+convc_status convc_winograd_pack(const conv *c, algorithm how, const convc_kernels *kernels, void *packed);
+convc_status convc_winograd_run(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed); /* may be NULL */
+convc_status convc_winograd_weight_gradient(const conv *c, algorithm how);
 
 #endif

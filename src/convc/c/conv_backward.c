@@ -175,7 +175,7 @@ static convc_status run_direct(const conv *c, algorithm how) {
 convc_status convc_weight_gradient(const conv *c) {
     algorithm how = convc_choose(c, convc_kernels_for(c->dtype), OF_WEIGHTS);
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(c, how);
-    if (how == WINOGRAD) return convc_winograd_weight_gradient(c);
+    if (is_winograd(how)) return convc_winograd_weight_gradient(c, how);
     window w;
     int64_t channels = c->x.c / c->groups, k = c->y.c / c->groups;
     int taps_on_rows = !(c->x.stride_c == 1 && channels > 1 && c->x.stride[2] != 1);

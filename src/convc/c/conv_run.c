@@ -143,7 +143,7 @@ static convc_status run_turned(const conv *c, const convc_kernels *kernels, cons
 
 int64_t convc_packed_size(const conv *c, algorithm how, const convc_kernels *kernels) {
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return c->y.c * c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
-    if (how == WINOGRAD) return convc_winograd_size(c, kernels);
+    if (is_winograd(how)) return convc_winograd_size(c, how, kernels);
     window w;
     gemm_job job = forward_job(c, &w, how, kernels);
     convc_gemm_prepare(&job);
@@ -151,7 +151,7 @@ int64_t convc_packed_size(const conv *c, algorithm how, const convc_kernels *ker
 }
 
 convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernels *kernels, void *packed) {
-    if (how == WINOGRAD) return convc_winograd_pack(c, kernels, packed);
+    if (is_winograd(how)) return convc_winograd_pack(c, how, kernels, packed);
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) {
         kernels->direct_pack(c, how == DIRECT_CHANNELS, packed);
         return CONVC_OK;
@@ -164,7 +164,7 @@ convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernel
 
 convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
     if (how == DIRECT_ROWS || how == DIRECT_OUTS || how == DIRECT_CHANNELS) return run_rows(c, how, kernels, packed);
-    if (how == WINOGRAD) return convc_winograd_run(c, kernels, packed);
+    if (is_winograd(how)) return convc_winograd_run(c, how, kernels, packed);
     return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, packed) : run_gemm(c, how, kernels, packed);
 }
 
@@ -210,6 +210,6 @@ static convc_status run_in_chunks(const conv *c, algorithm how, const convc_kern
 convc_status convc_run_conv(const conv *c) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
     algorithm how = convc_choose(c, kernels, ONCE);
-    if (how == WINOGRAD) return convc_winograd_run(c, kernels, NULL);
+    if (is_winograd(how)) return convc_winograd_run(c, how, kernels, NULL);
     return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, NULL) : run_in_chunks(c, how, kernels);
 }

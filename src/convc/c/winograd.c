@@ -15,11 +15,12 @@ int convc_winograd_fits(const conv *c) {
     return 1;
 }
 
-static winograd_job job_of(const conv *c, const convc_kernels *kernels) {
-    winograd_job j = {.c = c};
+static winograd_job job_of(const conv *c, algorithm how, const convc_kernels *kernels) {
+    int side = convc_winograd_side(how);
+    winograd_job j = {.c = c, .side = side, .points = (side + 2) * (side + 2)};
     for (int i = 0; i < 2; i++) j.phases[i] = min_i64(c->dilation[i + 1], c->y.size[i + 1]);
-    j.tile_rows = ceil_div(ceil_div(c->y.size[1], c->dilation[1]), WINOGRAD_OUT);
-    j.tile_cols = ceil_div(ceil_div(c->y.size[2], c->dilation[2]), WINOGRAD_OUT);
+    j.tile_rows = ceil_div(ceil_div(c->y.size[1], c->dilation[1]), side);
+    j.tile_cols = ceil_div(ceil_div(c->y.size[2], c->dilation[2]), side);
     j.vectors = ceil_div(c->w.c, kernels->lanes);
     j.depth = (c->w.size[0] - 1) * j.vectors * kernels->lanes + c->w.c;
     j.panels = ceil_div(c->y.c / c->groups, kernels->nr);
@@ -30,21 +31,20 @@ static int64_t tiles_of(const winograd_job *j) {
     return j->c->y.n * j->c->y.size[0] * j->phases[0] * j->phases[1] * j->tile_rows * j->tile_cols;
 }
 
-int64_t convc_winograd_tiles(const conv *c) {
-    winograd_job j = job_of(c, convc_kernels_for(c->dtype));
+int64_t convc_winograd_tiles(const conv *c, algorithm how) {
+    winograd_job j = job_of(c, how, convc_kernels_for(c->dtype));
     return tiles_of(&j);
 }
 
 /* Bytes of one panel of transformed filters, or -1. */
 static int64_t panel_bytes(const winograd_job *j, const convc_kernels *kernels) {
-    int64_t rows = convc_times(WINOGRAD_POINTS * kernels->nr * convc_itemsize(j->c->dtype), j->depth);
+    int64_t rows = convc_times(j->points * kernels->nr * convc_itemsize(j->c->dtype), j->depth);
     return rows < 0 ? rows : rows + PADS;
 }
 
 /* Bytes of one transformed tile, all channels of a group, or -1. */
 static int64_t tile_bytes(const winograd_job *j, const convc_kernels *kernels) {
-    return convc_times(WINOGRAD_POINTS * kernels->winograd_lda * convc_itemsize(j->c->dtype),
-                       ceil_div(j->depth, kernels->winograd_kc));
+    return convc_times(j->points * kernels->winograd_lda * convc_itemsize(j->c->dtype), ceil_div(j->depth, kernels->winograd_kc));
 }
 
 /* Scratch of a + b bytes and three arrays' pads, NULL if there is no such memory; a and b may be -1. */
@@ -79,19 +79,19 @@ static convc_status run_step(const winograd_job *j, void (*run)(const winograd_j
 }
 
 static convc_status transform_filters(const winograd_job *j, const convc_kernels *kernels) {
-    double elements = (double)(j->chunk * kernels->nr) * (double)j->depth * WINOGRAD_POINTS;
+    double elements = (double)(j->chunk * kernels->nr) * (double)j->depth * j->points;
     return run_step(j, kernels->winograd_weights, j->chunk * j->c->w.size[0] * j->vectors, TRANSFORM_FLOPS * elements, kernels);
 }
 
 static convc_status transform_images(winograd_job *j, const convc_kernels *kernels) {
-    double elements = (double)j->count * (double)j->depth * WINOGRAD_POINTS;
-    j->parts = ceil_div(j->count, PART_TILES);
+    double elements = (double)j->count * (double)j->depth * j->points;
+    j->parts = ceil_div(j->count, PART_TILES * WINOGRAD_OUT / j->side);
     return run_step(j, kernels->winograd_inputs, j->parts * j->c->w.size[0] * j->vectors, TRANSFORM_FLOPS * elements, kernels);
 }
 
 static convc_status multiply(winograd_job *j, const convc_kernels *kernels) {
-    double flops = 2.0 * WINOGRAD_POINTS * (double)j->count * (double)j->depth * (double)(j->chunk * kernels->nr);
-    j->blocks = ceil_div(j->count, WINOGRAD_BLOCK);
+    double flops = 2.0 * j->points * (double)j->count * (double)j->depth * (double)(j->chunk * kernels->nr);
+    j->blocks = ceil_div(j->count, WINOGRAD_BLOCK * WINOGRAD_POINTS / j->points);
     j->shares = ceil_div(j->chunk, kernels->winograd_chunk);
     /* No sum depends on how the panels are shared out. */
     if (j->blocks * j->shares < 2 * convc_threads_for(flops)) j->shares = j->chunk;
@@ -101,29 +101,27 @@ static convc_status multiply(winograd_job *j, const convc_kernels *kernels) {
 /* ---- what a plan keeps: transformed filters, or, where they are too many for the caches, a copy of the filters: reading four times
  * as much from memory would take longer than transforming them again ---- */
 
-#define KEPT_BYTES (16 << 20)
-
-static int64_t transformed_bytes(const conv *c, const convc_kernels *kernels) {
-    winograd_job j = job_of(c, kernels);
+static int64_t transformed_bytes(const conv *c, algorithm how, const convc_kernels *kernels) {
+    winograd_job j = job_of(c, how, kernels);
     return convc_times(convc_times(c->groups, j.panels), panel_bytes(&j, kernels));
 }
 
-static int keeps_transformed(const conv *c, const convc_kernels *kernels) {
-    int64_t bytes = transformed_bytes(c, kernels);
-    return bytes >= 0 && bytes <= KEPT_BYTES;
+static int keeps_transformed(const conv *c, algorithm how, const convc_kernels *kernels) {
+    int64_t bytes = transformed_bytes(c, how, kernels);
+    return bytes >= 0 && bytes <= CACHED_WEIGHTS;
 }
 
-int64_t convc_winograd_size(const conv *c, const convc_kernels *kernels) {
-    if (keeps_transformed(c, kernels)) return transformed_bytes(c, kernels) / convc_itemsize(c->dtype);
+int64_t convc_winograd_size(const conv *c, algorithm how, const convc_kernels *kernels) {
+    if (keeps_transformed(c, how, kernels)) return transformed_bytes(c, how, kernels) / convc_itemsize(c->dtype);
     return c->y.c * c->w.c * c->w.size[0] * 9;
 }
 
-convc_status convc_winograd_pack(const conv *c, const convc_kernels *kernels, void *u) {
-    if (!keeps_transformed(c, kernels)) {
+convc_status convc_winograd_pack(const conv *c, algorithm how, const convc_kernels *kernels, void *u) {
+    if (!keeps_transformed(c, how, kernels)) {
         kernels->direct_pack(c, 0, u);
         return CONVC_OK;
     }
-    winograd_job j = job_of(c, kernels);
+    winograd_job j = job_of(c, how, kernels);
     j.chunk = j.panels;
     for (; j.group < c->groups; j.group++) {
         j.u = (char *)u + j.group * j.panels * panel_bytes(&j, kernels);
@@ -146,8 +144,8 @@ static convc_status run_chunk(winograd_job *j, const convc_kernels *kernels, int
 }
 
 /* u are transformed filters, or NULL. */
-static convc_status run(const conv *c, const convc_kernels *kernels, const void *u) {
-    winograd_job j = job_of(c, kernels);
+static convc_status run(const conv *c, algorithm how, const convc_kernels *kernels, const void *u) {
+    winograd_job j = job_of(c, how, kernels);
     int64_t tiles = tiles_of(&j), tile = tile_bytes(&j, kernels), panel = panel_bytes(&j, kernels);
     if (tile < 0 || panel < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
     int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
@@ -170,8 +168,8 @@ static convc_status run(const conv *c, const convc_kernels *kernels, const void 
     return status;
 }
 
-convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, const void *packed) {
-    if (!packed || keeps_transformed(c, kernels)) return run(c, kernels, packed);
+convc_status convc_winograd_run(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
+    if (!packed || keeps_transformed(c, how, kernels)) return run(c, how, kernels, packed);
     conv copied = *c;
     volume *w = &copied.w;
     w->data = (void *)packed;
@@ -181,7 +179,7 @@ convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, con
     w->stride_c = 9 * w->size[0];
     w->stride_n = w->c * w->stride_c;
     copied.w_group = c->y.c / c->groups * w->stride_n;
-    return run(&copied, kernels, NULL);
+    return run(&copied, how, kernels, NULL);
 }
 
 /* ---- the gradient of the weights ---- */
@@ -190,11 +188,11 @@ convc_status convc_winograd_run(const conv *c, const convc_kernels *kernels, con
 #define TILES_BYTES (4 << 20) /* of the transformed images and gradients; whatever the threads, for rounds shape the sums */
 
 static convc_status sum_round(winograd_job *j, const convc_kernels *kernels) {
-    double elements = (double)j->count * (double)(j->chunk * kernels->nr) * WINOGRAD_POINTS;
+    double elements = (double)j->count * (double)(j->chunk * kernels->nr) * j->points;
     int64_t vectors = j->chunk * kernels->nr / kernels->lanes;
-    j->parts = ceil_div(j->count, PART_TILES);
+    j->parts = ceil_div(j->count, PART_TILES * WINOGRAD_OUT / j->side);
     TRY(run_step(j, kernels->winograd_grads, j->parts * vectors, TRANSFORM_FLOPS * elements, kernels));
-    return run_step(j, kernels->winograd_sums, WINOGRAD_POINTS * ceil_div(j->depth, kernels->winograd_kc),
+    return run_step(j, kernels->winograd_sums, j->points * ceil_div(j->depth, kernels->winograd_kc),
                     2 * elements * (double)j->depth, kernels);
 }
 
@@ -206,15 +204,14 @@ static convc_status sum_chunk(winograd_job *j, const convc_kernels *kernels, int
         if (rounds > 1 || j->first_panel == 0) TRY(transform_images(j, kernels)); /* else they are still there */
         TRY(sum_round(j, kernels));
     }
-    double elements = (double)(j->depth * j->chunk * kernels->nr) * WINOGRAD_POINTS;
+    double elements = (double)(j->depth * j->chunk * kernels->nr) * j->points;
     return run_step(j, kernels->winograd_weight_rows, j->c->w.size[0] * j->vectors, TRANSFORM_FLOPS * elements, kernels);
 }
 
-convc_status convc_winograd_weight_gradient(const conv *c) {
+convc_status convc_winograd_weight_gradient(const conv *c, algorithm how) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
-    winograd_job j = job_of(c, kernels);
-    int64_t tiles = tiles_of(&j), panel = WINOGRAD_POINTS * kernels->nr * convc_itemsize(c->dtype),
-            image = tile_bytes(&j, kernels);
+    winograd_job j = job_of(c, how, kernels);
+    int64_t tiles = tiles_of(&j), panel = j.points * kernels->nr * convc_itemsize(c->dtype), image = tile_bytes(&j, kernels);
     int64_t sums = convc_times(j.depth, panel);
     if (image < 0 || sums < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images and gradients");
     int64_t most = even_chunk(j.panels, SUMS_BYTES / sums), tile = convc_times(most, panel) + image;

@@ -1,19 +1,21 @@
-/* Winograd's convolution F(4x4, 3x3): what winograd.c prepares and kernels/winograd_tmpl.c works through. */
+/* Winograd's convolutions F(4x4, 3x3) and F(2x2, 3x3): what winograd.c prepares and kernels/winograd_tmpl.c works through. */
 #ifndef CONVC_WINOGRAD_H
 #define CONVC_WINOGRAD_H
 
 #include "conv.h"
 
-#define WINOGRAD_OUT 4 /* outputs of a tile, along h and w */
-#define WINOGRAD_IN 6 /* its inputs; as many points are evaluated */
+/* Of the larger tiles, along h and w: outputs, inputs; as many points are evaluated. */
+#define WINOGRAD_OUT 4
+#define WINOGRAD_IN (WINOGRAD_OUT + 2)
 #define WINOGRAD_POINTS (WINOGRAD_IN * WINOGRAD_IN)
 #define WINOGRAD_PAD 64 /* bytes between the points of any array: else all would meet in a few sets of the caches */
-#define WINOGRAD_BLOCK 56 /* tiles of a task, at most */
+#define WINOGRAD_BLOCK 56 /* larger tiles of a task, at most */
 
-/* For each of 36 points, M (tiles, k) = V (tiles, depth) @ U (depth, k): transformed images, transformed filters. A round transforms
+/* For each of 36 or 16 points, M (tiles, k) = V (tiles, depth) @ U (depth, k): transformed images, transformed filters. A round transforms
  * as many tiles as fit in the caches, then multiplies them and transforms the products back. */
 typedef struct winograd_job {
     const conv *c;
+    int side, points; /* outputs of a tile along h and w, 4 or 2; (side + 2)^2 */
     int64_t phases[2]; /* along h and w: outputs a dilation apart share inputs, and form an image of their own */
     int64_t tile_rows, tile_cols; /* of a phase of an image */
     int64_t vectors; /* of channels in a group, the last one perhaps not full */

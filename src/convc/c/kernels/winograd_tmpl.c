@@ -1,7 +1,8 @@
-/* Winograd's convolution F(4x4, 3x3): 36 products a tile where direct sums need 144 (Lavin and Gray, "Fast Algorithms for Convolutional
- * Neural Networks", 2016). Interpolation points 0, +-3/4, +-3/2 and infinity: exact in binary, and of all such pairs nearly the
- * least rounding error. All transforms run with channels along the vectors; channels-first images are transposed on the way
- * through a strip in L1. */
+/* Winograd's convolutions F(4x4, 3x3) and F(2x2, 3x3): 36 products a tile where direct sums need 144, or 16 where they need 36 (Lavin and
+ * Gray, "Fast Algorithms for Convolutional Neural Networks", 2016). Interpolation points 0, +-3/4, +-3/2 and infinity: exact in binary,
+ * and of all such pairs nearly the least rounding error; for the smaller tile 0, +-1 and infinity. All transforms run with channels
+ * along the vectors; channels-first images are transposed on the way through a strip in L1. `side` is that of a tile's outputs, a
+ * constant wherever this is inlined. */
 
 #undef WINOGRAD_KC
 #undef WINOGRAD_LDA
@@ -22,15 +23,22 @@
 
 #ifndef STRIP_COLS
 #define PAD (WINOGRAD_PAD / (int64_t)sizeof(real))
-#define STRIP_TILES 15 /* side by side at once */
-#define STRIP_COLS 64 /* their inputs, in whole vectors */
+#define STRIP_COLS 64 /* inputs of the tiles that are side by side at once, in whole vectors */
 #define POINT_A 0.75
 #define POINT_B 1.5
 #endif
 
-/* ---- the transforms of six inputs, three weights and six products along one dimension ---- */
+/* ---- the transforms of inputs, three weights and products along one dimension ---- */
 
-static inline ALWAYS_INLINE void FN(transform_input)(vec d[WINOGRAD_IN]) {
+static inline ALWAYS_INLINE void FN(transform_input)(const int side, vec d[WINOGRAD_IN]) {
+    if (side == 2) {
+        vec first = d[1], second = d[2];
+        d[0] = vsub(d[0], second);
+        d[1] = vadd(first, second);
+        d[2] = vsub(second, first);
+        d[3] = vsub(first, d[3]);
+        return;
+    }
     const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b;
     vec d0 = d[0], d1 = d[1], d2 = d[2], d3 = d[3], d4 = d[4], d5 = d[5];
     vec even_a = vfma(vset1(-b2), d2, d4), odd_a = vfma(vset1(-b2), d1, d3);
@@ -43,7 +51,15 @@ static inline ALWAYS_INLINE void FN(transform_input)(vec d[WINOGRAD_IN]) {
     d[5] = vfma(vset1(a2 * b2), d1, vfma(vset1(-a2 - b2), d3, d5));
 }
 
-static inline ALWAYS_INLINE void FN(transform_weight)(const vec g[3], vec u[WINOGRAD_IN]) {
+static inline ALWAYS_INLINE void FN(transform_weight)(const int side, const vec g[3], vec u[WINOGRAD_IN]) {
+    if (side == 2) {
+        vec even = vmul(vset1((real)0.5), vadd(g[0], g[2])), half = vmul(vset1((real)0.5), g[1]);
+        u[0] = g[0];
+        u[1] = vadd(even, half);
+        u[2] = vsub(even, half);
+        u[3] = g[2];
+        return;
+    }
     const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b, n_a = 1 / (2 * a2 * (a2 - b2)), n_b = 1 / (2 * b2 * (b2 - a2));
     vec even_a = vmul(vset1(n_a), vfma(vset1(a2), g[2], g[0])), odd = g[1];
     vec even_b = vmul(vset1(n_b), vfma(vset1(b2), g[2], g[0]));
@@ -55,7 +71,12 @@ static inline ALWAYS_INLINE void FN(transform_weight)(const vec g[3], vec u[WINO
     u[5] = g[2];
 }
 
-static inline ALWAYS_INLINE void FN(transform_output)(const vec m[WINOGRAD_IN], vec y[WINOGRAD_OUT]) {
+static inline ALWAYS_INLINE void FN(transform_output)(const int side, const vec m[WINOGRAD_IN], vec y[WINOGRAD_OUT]) {
+    if (side == 2) {
+        y[0] = vadd(m[0], vadd(m[1], m[2]));
+        y[1] = vsub(vsub(m[1], m[2]), m[3]);
+        return;
+    }
     const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b;
     vec sum_a = vadd(m[1], m[2]), sum_b = vadd(m[3], m[4]), apart_a = vsub(m[1], m[2]), apart_b = vsub(m[3], m[4]);
     y[0] = vadd(m[0], vadd(sum_a, sum_b));
@@ -78,7 +99,7 @@ static FN(run) FN(run_at)(const winograd_job *j, int64_t tile, int64_t end) {
     run.phase[1] = phase % j->phases[1];
     run.row = tile / j->tile_cols % j->tile_rows;
     run.col = tile % j->tile_cols;
-    run.tiles = min_i64(min_i64(end - tile, j->tile_cols - run.col), STRIP_TILES);
+    run.tiles = min_i64(min_i64(end - tile, j->tile_cols - run.col), (STRIP_COLS - 2) / j->side);
     return run;
 }
 
@@ -106,14 +127,14 @@ static void FN(load_strip)(const winograd_job *j, const FN(run) * run, int64_t d
     const conv *c = j->c;
     int64_t depth = run->od * c->step[0] + d * c->dilation[0] - c->pad[0];
     int64_t down = c->dilation[1], along = c->dilation[2];
-    int64_t top = run->row * WINOGRAD_OUT * down + run->phase[0] - c->pad[1];
-    int64_t left = run->col * WINOGRAD_OUT * along + run->phase[1] - c->pad[2];
-    int64_t cols = run->tiles * WINOGRAD_OUT + WINOGRAD_IN - WINOGRAD_OUT;
+    int64_t top = run->row * j->side * down + run->phase[0] - c->pad[1];
+    int64_t left = run->col * j->side * along + run->phase[1] - c->pad[2];
+    int64_t cols = run->tiles * j->side + 2;
     int64_t lo = left < 0 ? min_i64(ceil_div(-left, along), cols) : 0;
     int64_t hi = left < c->x.size[2] ? max_i64(min_i64(ceil_div(c->x.size[2] - left, along), cols), lo) : lo;
     const real *x = (const real *)c->x.data + run->n * c->x.stride_n + (j->group * c->w.c + c0) * c->x.stride_c +
                     depth * c->x.stride[0] + left * c->x.stride[2];
-    for (int64_t r = 0; r < WINOGRAD_IN; r++) {
+    for (int64_t r = 0; r < j->side + 2; r++) {
         int64_t h = top + r * down;
         real *row = strip + r * STRIP_COLS * VL;
         if (depth < 0 || depth >= c->x.size[0] || h < 0 || h >= c->x.size[1]) FN(zero_run)(row, cols * VL);
@@ -132,10 +153,10 @@ typedef struct FN(window_of_y) {
 static FN(window_of_y) FN(window_at)(const winograd_job *j, const FN(run) * run, int64_t channel) {
     const volume *y = &j->c->y;
     const int64_t *dilation = j->c->dilation;
-    int64_t row = run->row * WINOGRAD_OUT, col = run->col * WINOGRAD_OUT; /* of the phase */
+    int64_t row = run->row * j->side, col = run->col * j->side; /* of the phase */
     FN(window_of_y) at = {.down = dilation[1] * y->stride[1], .along = dilation[2] * y->stride[2]};
-    at.rows = min_i64(WINOGRAD_OUT, ceil_div(y->size[1] - run->phase[0], dilation[1]) - row);
-    at.cols = min_i64(run->tiles * WINOGRAD_OUT, ceil_div(y->size[2] - run->phase[1], dilation[2]) - col);
+    at.rows = min_i64(j->side, ceil_div(y->size[1] - run->phase[0], dilation[1]) - row);
+    at.cols = min_i64(run->tiles * j->side, ceil_div(y->size[2] - run->phase[1], dilation[2]) - col);
     at.y = (real *)y->data + run->n * y->stride_n + channel * y->stride_c + run->od * y->stride[0] +
            run->phase[0] * y->stride[1] + run->phase[1] * y->stride[2] + row * at.down + col * at.along;
     return at;
@@ -188,12 +209,12 @@ static void FN(load_filters)(const volume *w, const real *from, int64_t channels
 
 /* Where point p of a panel of U begins. */
 static inline real *FN(u_rows)(const winograd_job *j, int64_t panel, int64_t p) {
-    return (real *)j->u + (panel * WINOGRAD_POINTS + p) * (j->depth * NR + PAD);
+    return (real *)j->u + (panel * j->points + p) * (j->depth * NR + PAD);
 }
 
 /* Task (panel, plane of the kernel, vector of channels) of the chunk's filters: a block of VL channels by VL output channels at a
  * time, read along the rows of w and turned so that the output channels are the lanes. */
-static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *workspace) {
+static inline ALWAYS_INLINE void FN(weights_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
     const conv *c = j->c;
     real *block = workspace; /* (channel, r, s, output channel) */
     int64_t c0 = task % j->vectors * VL, d = task / j->vectors % c->w.size[0], panel = task / j->vectors / c->w.size[0];
@@ -210,12 +231,12 @@ static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *work
             for (int s = 0; s < 3; s++) {
                 vec g[3];
                 EACH (r, 3) g[r] = vload(block + (i * 9 + r * 3 + s) * VL);
-                FN(transform_weight)(g, mid[s]);
+                FN(transform_weight)(side, g, mid[s]);
             }
-            for (int r = 0; r < WINOGRAD_IN; r++) {
+            for (int r = 0; r < side + 2; r++) {
                 vec row[3] = {mid[0][r], mid[1][r], mid[2][r]}, out[WINOGRAD_IN];
-                FN(transform_weight)(row, out);
-                EACH (p, WINOGRAD_IN) vstore(to + (r * WINOGRAD_IN + p) * point_step, out[p]);
+                FN(transform_weight)(side, row, out);
+                EACH (p, side + 2) vstore(to + (r * (side + 2) + p) * point_step, out[p]);
             }
         }
     }
@@ -228,7 +249,7 @@ static inline real *FN(v_rows)(const winograd_job *j, int64_t p, int64_t kb) {
 }
 
 /* Task (part of the tiles, plane of the kernel, vector of channels) of V. */
-static void FN(winograd_inputs)(const winograd_job *j, int64_t task, void *workspace) {
+static inline ALWAYS_INLINE void FN(inputs_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
     real *strip = workspace;
     int64_t vectors = j->vectors * j->c->w.size[0], at = task % vectors * VL, part = task / vectors;
     int64_t end = split_point(j->count, j->parts, part + 1), point_step = FN(v_rows)(j, 1, 0) - FN(v_rows)(j, 0, 0);
@@ -236,19 +257,19 @@ static void FN(winograd_inputs)(const winograd_job *j, int64_t task, void *works
     for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
         run = FN(run_at)(j, j->first + tile, j->first + end);
         FN(load_strip)(j, &run, task % vectors / j->vectors, task % j->vectors * VL, strip);
-        for (int64_t i = 0; i < run.tiles * WINOGRAD_OUT + WINOGRAD_IN - WINOGRAD_OUT; i++) { /* columns that tiles share, once */
+        for (int64_t i = 0; i < run.tiles * side + 2; i++) { /* columns that tiles share, once */
             vec d[WINOGRAD_IN];
-            EACH (r, WINOGRAD_IN) d[r] = vload(strip + (r * STRIP_COLS + i) * VL);
-            FN(transform_input)(d);
-            EACH (r, WINOGRAD_IN) vstore(strip + (r * STRIP_COLS + i) * VL, d[r]);
+            EACH (r, side + 2) d[r] = vload(strip + (r * STRIP_COLS + i) * VL);
+            FN(transform_input)(side, d);
+            EACH (r, side + 2) vstore(strip + (r * STRIP_COLS + i) * VL, d[r]);
         }
         for (int64_t i = 0; i < run.tiles; i++) {
             real *to = FN(v_rows)(j, 0, at / WINOGRAD_KC) + (tile + i) * WINOGRAD_LDA + at % WINOGRAD_KC;
-            for (int r = 0; r < WINOGRAD_IN; r++) {
+            for (int r = 0; r < side + 2; r++) {
                 vec d[WINOGRAD_IN];
-                EACH (s, WINOGRAD_IN) d[s] = vload(strip + (r * STRIP_COLS + i * WINOGRAD_OUT + s) * VL);
-                FN(transform_input)(d);
-                EACH (s, WINOGRAD_IN) vstore(to + (r * WINOGRAD_IN + s) * point_step, d[s]);
+                EACH (s, side + 2) d[s] = vload(strip + (r * STRIP_COLS + i * side + s) * VL);
+                FN(transform_input)(side, d);
+                EACH (s, side + 2) vstore(to + (r * (side + 2) + s) * point_step, d[s]);
             }
         }
     }
@@ -262,34 +283,33 @@ static void FN(tile_of_points)(int64_t mr, int64_t kc, const real *a, const real
 /* m (point, tile, output channel) for tiles t0..t1 of the round and panels k0..k1. */
 static void FN(multiply_points)(const winograd_job *j, int64_t t0, int64_t t1, int64_t k0, int64_t k1, real *m) {
     int64_t blocks = ceil_div(j->depth, WINOGRAD_KC), heights = ceil_div(t1 - t0, MR), ld = (k1 - k0) * NR;
-    for (int64_t p = 0; p < WINOGRAD_POINTS; p++, m += (t1 - t0) * ld + PAD)
-        for (int64_t kb = 0; kb < blocks; kb++) {
-            const FN(tail) tail = {.accumulate = kb > 0};
-            int64_t from = kb * WINOGRAD_KC, kc = min_i64(j->depth - from, WINOGRAD_KC);
-            const real *v = FN(v_rows)(j, p, kb) + t0 * WINOGRAD_LDA;
-            for (int64_t panel = k0; panel < k1; panel++) {
-                const real *u = FN(u_rows)(j, panel, p) + from * NR;
+    for (int64_t p = 0; p < j->points; p++, m += (t1 - t0) * ld + PAD)
+        for (int64_t panel = k0; panel < k1; panel++)
+            for (int64_t kb = 0; kb < blocks; kb++) { /* innermost, so that u is read in the order of its addresses */
+                const FN(tail) tail = {.accumulate = kb > 0};
+                int64_t from = kb * WINOGRAD_KC, kc = min_i64(j->depth - from, WINOGRAD_KC);
+                const real *v = FN(v_rows)(j, p, kb) + t0 * WINOGRAD_LDA, *u = FN(u_rows)(j, panel, p) + from * NR;
                 for (int64_t i = 0, row = 0, next; i < heights; i++, row = next) {
                     next = split_point(t1 - t0, heights, i + 1);
                     FN(tile_of_points)(next - row, kc, v + row * WINOGRAD_LDA, u, m + row * ld + (panel - k0) * NR, ld, &tail);
                 }
             }
-        }
 }
 
-/* Four rows of a strip from the products of one tile. */
-static inline ALWAYS_INLINE void FN(tile_of_outputs)(const real *m, int64_t point_step, vec bias, int relu, real *strip) {
+/* The rows of a strip from the products of one tile. */
+static inline ALWAYS_INLINE void FN(tile_of_outputs)(const int side, const real *m, int64_t point_step, vec bias, int relu,
+                                                     real *strip) {
     vec mid[WINOGRAD_IN][WINOGRAD_OUT];
-    for (int s = 0; s < WINOGRAD_IN; s++) {
+    for (int s = 0; s < side + 2; s++) {
         vec column[WINOGRAD_IN];
-        EACH (r, WINOGRAD_IN) column[r] = vload(m + (r * WINOGRAD_IN + s) * point_step);
-        FN(transform_output)(column, mid[s]);
+        EACH (r, side + 2) column[r] = vload(m + (r * (side + 2) + s) * point_step);
+        FN(transform_output)(side, column, mid[s]);
     }
-    for (int r = 0; r < WINOGRAD_OUT; r++) {
+    for (int r = 0; r < side; r++) {
         vec row[WINOGRAD_IN], y[WINOGRAD_OUT];
-        EACH (s, WINOGRAD_IN) row[s] = mid[s][r];
-        FN(transform_output)(row, y);
-        EACH (s, WINOGRAD_OUT) {
+        EACH (s, side + 2) row[s] = mid[s][r];
+        FN(transform_output)(side, row, y);
+        EACH (s, side) {
             y[s] = vadd(y[s], bias);
             vstore(strip + (r * STRIP_COLS + s) * VL, relu ? vmax_or_second(vzero(), y[s]) : y[s]);
         }
@@ -297,7 +317,7 @@ static inline ALWAYS_INLINE void FN(tile_of_outputs)(const real *m, int64_t poin
 }
 
 /* Task (block of tiles, chunk of panels) of y. */
-static void FN(winograd_outputs)(const winograd_job *j, int64_t task, void *workspace) {
+static inline ALWAYS_INLINE void FN(outputs_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
     const conv *c = j->c;
     int64_t block = task / j->shares, share = task % j->shares, outs = c->y.c / c->groups, first = j->first_panel * NR;
     int64_t t0 = split_point(j->count, j->blocks, block), t1 = split_point(j->count, j->blocks, block + 1);
@@ -312,9 +332,26 @@ static void FN(winograd_outputs)(const winograd_job *j, int64_t task, void *work
             vec bias =
                 c->bias ? FN(load_some)((const real *)c->bias + j->group * outs + first + k, 1, 0, outs - first - k) : vzero();
             for (int64_t i = 0; i < run.tiles; i++)
-                FN(tile_of_outputs)(m + (tile - t0 + i) * ld + k - k0 * NR, (t1 - t0) * ld + PAD, bias,
-                                    c->activation == CONVC_RELU, strip + i * WINOGRAD_OUT * VL);
+                FN(tile_of_outputs)(side, m + (tile - t0 + i) * ld + k - k0 * NR, (t1 - t0) * ld + PAD, bias,
+                                    c->activation == CONVC_RELU, strip + i * side * VL);
             FN(store_strip)(j, &run, first + k, strip);
         }
     }
+}
+
+/* ---- the steps for tiles of either size ---- */
+
+static void FN(winograd_weights)(const winograd_job *j, int64_t task, void *workspace) {
+    if (j->side == 2) FN(weights_task)(2, j, task, workspace);
+    else FN(weights_task)(4, j, task, workspace);
+}
+
+static void FN(winograd_inputs)(const winograd_job *j, int64_t task, void *workspace) {
+    if (j->side == 2) FN(inputs_task)(2, j, task, workspace);
+    else FN(inputs_task)(4, j, task, workspace);
+}
+
+static void FN(winograd_outputs)(const winograd_job *j, int64_t task, void *workspace) {
+    if (j->side == 2) FN(outputs_task)(2, j, task, workspace);
+    else FN(outputs_task)(4, j, task, workspace);
 }

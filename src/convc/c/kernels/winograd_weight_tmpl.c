@@ -1,8 +1,15 @@
-/* The gradient of the weights by Winograd's algorithm, F(3x3, 4x4): for each tile of 4 x 4 gradients, 36 products give what it adds to
- * 3 x 3 weights. The points are those of winograd_tmpl.c, and so are the transformed images; at each point the sum over all tiles is
- * a matrix product, transformed back once at the end. */
+/* The gradient of the weights by Winograd's algorithm, F(3x3, 4x4) and F(3x3, 2x2): for each tile of gradients, 36 or 16 products give
+ * what it adds to 3 x 3 weights. The points are those of winograd_tmpl.c, and so are the transformed images; at each point the sum
+ * over all tiles is a matrix product, transformed back once at the end. */
 
-static inline ALWAYS_INLINE void FN(transform_grad)(const vec g[WINOGRAD_OUT], vec z[WINOGRAD_IN]) {
+static inline ALWAYS_INLINE void FN(transform_grad)(const int side, const vec g[WINOGRAD_OUT], vec z[WINOGRAD_IN]) {
+    if (side == 2) {
+        z[0] = g[0];
+        z[1] = vadd(g[0], g[1]);
+        z[2] = vsub(g[0], g[1]);
+        z[3] = vsub(vzero(), g[1]);
+        return;
+    }
     const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b, n_a = 1 / (2 * a2 * (a2 - b2)), n_b = 1 / (2 * b2 * (b2 - a2));
     vec even_a = vmul(vset1(n_a), vfma(vset1(a2), g[2], g[0])), odd_a = vfma(vset1(a2), g[3], g[1]);
     vec even_b = vmul(vset1(n_b), vfma(vset1(b2), g[2], g[0])), odd_b = vfma(vset1(b2), g[3], g[1]);
@@ -14,7 +21,14 @@ static inline ALWAYS_INLINE void FN(transform_grad)(const vec g[WINOGRAD_OUT], v
     z[5] = g[3];
 }
 
-static inline ALWAYS_INLINE void FN(transform_product)(const vec m[WINOGRAD_IN], vec w[3]) {
+static inline ALWAYS_INLINE void FN(transform_product)(const int side, const vec m[WINOGRAD_IN], vec w[3]) {
+    if (side == 2) {
+        vec even = vmul(vset1((real)0.5), vadd(m[1], m[2]));
+        w[0] = vadd(m[0], even);
+        w[1] = vmul(vset1((real)0.5), vsub(m[1], m[2]));
+        w[2] = vadd(even, m[3]);
+        return;
+    }
     const real a = POINT_A, b = POINT_B, a2 = a * a, b2 = b * b;
     vec sum_a = vadd(m[1], m[2]), sum_b = vadd(m[3], m[4]), apart_a = vsub(m[1], m[2]), apart_b = vsub(m[3], m[4]);
     w[0] = vadd(m[0], vadd(sum_a, sum_b));
@@ -23,7 +37,7 @@ static inline ALWAYS_INLINE void FN(transform_product)(const vec m[WINOGRAD_IN],
 }
 
 /* Task (part of the tiles, vector of output channels of the chunk) of Z (point, panel, tile, NR). */
-static void FN(winograd_grads)(const winograd_job *j, int64_t task, void *workspace) {
+static inline ALWAYS_INLINE void FN(grads_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
     const volume *y = &j->c->y;
     real *strip = workspace;
     int64_t vectors = j->chunk * NV, part = task / vectors, outs = y->c / j->c->groups;
@@ -34,8 +48,8 @@ static void FN(winograd_grads)(const winograd_job *j, int64_t task, void *worksp
     for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
         run = FN(run_at)(j, j->first + tile, j->first + end);
         FN(window_of_y) at = FN(window_at)(j, &run, j->group * outs + k0);
-        int64_t cols = run.tiles * WINOGRAD_OUT;
-        for (int64_t r = 0; r < WINOGRAD_OUT; r++) {
+        int64_t cols = run.tiles * side;
+        for (int64_t r = 0; r < side; r++) {
             real *row = strip + r * STRIP_COLS * VL;
             if (r >= at.rows || channels <= 0) FN(zero_run)(row, cols * VL);
             else FN(load_row)(at.y + r * at.down, at.along, y->stride_c, channels, cols, 0, max_i64(at.cols, 0), row);
@@ -43,15 +57,16 @@ static void FN(winograd_grads)(const winograd_job *j, int64_t task, void *worksp
         for (int64_t i = 0; i < run.tiles; i++) {
             vec mid[WINOGRAD_OUT][WINOGRAD_IN];
             real *to = z + (tile + i) * NR;
-            for (int s = 0; s < WINOGRAD_OUT; s++) {
+            for (int s = 0; s < side; s++) {
                 vec g[WINOGRAD_OUT];
-                EACH (r, WINOGRAD_OUT) g[r] = vload(strip + (r * STRIP_COLS + i * WINOGRAD_OUT + s) * VL);
-                FN(transform_grad)(g, mid[s]);
+                EACH (r, side) g[r] = vload(strip + (r * STRIP_COLS + i * side + s) * VL);
+                FN(transform_grad)(side, g, mid[s]);
             }
-            for (int r = 0; r < WINOGRAD_IN; r++) {
-                vec row[WINOGRAD_OUT] = {mid[0][r], mid[1][r], mid[2][r], mid[3][r]}, out[WINOGRAD_IN];
-                FN(transform_grad)(row, out);
-                EACH (s, WINOGRAD_IN) vstore(to + (r * WINOGRAD_IN + s) * point_step, out[s]);
+            for (int r = 0; r < side + 2; r++) {
+                vec row[WINOGRAD_OUT], out[WINOGRAD_IN];
+                EACH (s, side) row[s] = mid[s][r];
+                FN(transform_grad)(side, row, out);
+                EACH (s, side + 2) vstore(to + (r * (side + 2) + s) * point_step, out[s]);
             }
         }
     }
@@ -92,7 +107,7 @@ static void FN(store_filters)(const volume *w, const real *block, int64_t channe
 
 /* Task (plane of the kernel, vector of channels) of grad_w: a block of VL channels by VL output channels at a time, so that what is
  * read lane by lane is stored along the rows of grad_w. */
-static void FN(winograd_weight_rows)(const winograd_job *j, int64_t task, void *workspace) {
+static inline ALWAYS_INLINE void FN(weight_rows_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
     const conv *c = j->c;
     real *block = workspace; /* (channel, r, s, output channel) */
     int64_t d = task / j->vectors, c0 = task % j->vectors * VL, channels = min_i64(VL, c->w.c - c0), ld = j->chunk * NR;
@@ -101,15 +116,15 @@ static void FN(winograd_weight_rows)(const winograd_job *j, int64_t task, void *
     for (int64_t k = 0; k < outs; k += VL) {
         for (int64_t i = 0; i < channels; i++) {
             vec mid[WINOGRAD_IN][3];
-            for (int s = 0; s < WINOGRAD_IN; s++) {
+            for (int s = 0; s < side + 2; s++) {
                 vec column[WINOGRAD_IN];
-                EACH (r, WINOGRAD_IN) column[r] = vload(m + (r * WINOGRAD_IN + s) * (j->depth * ld + PAD) + i * ld + k);
-                FN(transform_product)(column, mid[s]);
+                EACH (r, side + 2) column[r] = vload(m + (r * (side + 2) + s) * (j->depth * ld + PAD) + i * ld + k);
+                FN(transform_product)(side, column, mid[s]);
             }
             for (int r = 0; r < 3; r++) {
                 vec row[WINOGRAD_IN], out[3];
-                EACH (s, WINOGRAD_IN) row[s] = mid[s][r];
-                FN(transform_product)(row, out);
+                EACH (s, side + 2) row[s] = mid[s][r];
+                FN(transform_product)(side, row, out);
                 EACH (s, 3) vstore(block + (i * 9 + r * 3 + s) * VL, out[s]);
             }
         }
@@ -117,4 +132,16 @@ static void FN(winograd_weight_rows)(const winograd_job *j, int64_t task, void *
                           (real *)c->w.data + j->group * c->w_group + (k0 + k) * c->w.stride_n + c0 * c->w.stride_c +
                               d * c->w.stride[0]);
     }
+}
+
+/* ---- the steps for tiles of either size ---- */
+
+static void FN(winograd_grads)(const winograd_job *j, int64_t task, void *workspace) {
+    if (j->side == 2) FN(grads_task)(2, j, task, workspace);
+    else FN(grads_task)(4, j, task, workspace);
+}
+
+static void FN(winograd_weight_rows)(const winograd_job *j, int64_t task, void *workspace) {
+    if (j->side == 2) FN(weight_rows_task)(2, j, task, workspace);
+    else FN(weight_rows_task)(4, j, task, workspace);
 }
