@@ -171,3 +171,40 @@ def test_one_channel_in_either_layout():
     np.testing.assert_array_equal(convc.conv2d(x, weight, padding=1), expected)
     y = convc.conv2d(in_layout(x, "NHWC"), weight, padding=1, layout="NHWC")
     np.testing.assert_array_equal(y, in_layout(expected, "NHWC"))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation"),
+    [((5, 5), (1, 1), (0, 0), (1, 1)), ((7, 7), (2, 2), (3, 2), (1, 1)), ((3, 4), (1, 3), (4, 5), (2, 4))],
+)
+@pytest.mark.parametrize(("groups", "outs"), [(1, 16), (1, 47), (2, 70)])
+def test_weight_gradients_with_output_channels_along_vectors(
+    groups, outs, kernel, stride, padding, dilation, layout, dtype, isa
+):
+    """Sums over parts of the pixels: rows longer than a tile, several images, panels that are not full, any strides."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(outs)
+    weight = np.zeros((outs, 5, *kernel), dtype)
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "layout": layout}
+    for n, h, w in ((1, 23, 290), (3, 30, 31)):
+        x = in_layout(integers(rng, n, 5 * groups, h, w, dtype=dtype), layout)
+        grad = integers(rng, *convc.conv2d(x, weight, **options).shape, dtype=dtype)
+        expected = convc.conv2d_backward(grad, x, weight, needs=("weight",), algorithm="gemm", **options)[1]
+        for given in (grad, np.repeat(grad, 2, 2)[:, :, ::2], np.repeat(grad, 2, 1)[:, ::2]):
+            got = convc.conv2d_backward(given, x, weight, needs=("weight",), algorithm="direct", **options)[1]
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_weight_gradients_of_first_layers_have_the_same_bits_on_any_number_of_threads(layout):
+    rng = np.random.default_rng(0)
+    x = in_layout(rng.standard_normal((9, 3, 33, 35)).astype(np.float32), layout)
+    grad = in_layout(rng.standard_normal((9, 24, 33, 35)).astype(np.float32), layout)
+    weight, results = np.zeros((24, 3, 3, 3), np.float32), []
+    for threads in (1, 2, 3, 7):
+        convc.set_num_threads(threads)
+        results.append(convc.conv2d_backward(grad, x, weight, padding=1, layout=layout, needs=("weight",))[1])
+        np.testing.assert_array_equal(results[-1], results[0])

@@ -137,8 +137,9 @@ def test_small_images_of_many_channels_take_small_tiles(isa):
         y = convc.conv2d(x, weight, padding=1, **options)
         np.testing.assert_array_equal(y, convc.conv2d(x, weight, padding=1, algorithm="gemm"))
     results = convc.conv2d_backward(y % 5, x, weight, padding=1, algorithm="winograd")
-    for got, expected in zip(results, convc.conv2d_backward(y % 5, x, weight, padding=1, algorithm="gemm"), strict=True):
-        np.testing.assert_array_equal(got, expected)
+    expected = convc.conv2d_backward(y % 5, x, weight, padding=1, algorithm="gemm")
+    for got, wanted in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 def test_auto_leaves_small_work_alone():

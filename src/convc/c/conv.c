@@ -174,6 +174,16 @@ static int outs_pay(const conv *c, const convc_kernels *kernels) {
     return c->y.stride[2] == 1 && c->w.c * c->w.size[0] * taps >= 100;
 }
 
+/* The same for the gradient of the weights, where every column would be packed for k multiplications only. Sums of all taps at once must
+ * fit L2, and there must be pixels enough to pay for adding up the parts of them that tasks compute. */
+static int sums_pay(const conv *c, const convc_kernels *kernels) {
+    const int64_t cache = 320 << 10, pixels = 512;
+    direct_tile tile;
+    int64_t k = c->y.c / c->groups, taps = c->w.size[0] * c->w.size[1] * c->w.size[2];
+    if (k < kernels->lanes || taps == 1 || c->w.c > 64 || outputs_of(c) < (double)pixels) return 0;
+    return convc_direct_tile(c, kernels, &tile) && taps * c->w.c * k * convc_itemsize(c->dtype) <= cache;
+}
+
 algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what) {
     int64_t lanes = kernels->lanes, k = c->y.c / c->groups, across = c->y.size[2];
     int channels_last = c->y.stride_c == 1 && c->y.c > 1, may_be_direct = c->wanted == CONVC_AUTO || c->wanted == CONVC_DIRECT;
@@ -200,6 +210,8 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
         return DIRECT_ROWS;
 
     if (may_be_direct && what != OF_WEIGHTS && outs_pay(c, kernels)) return DIRECT_OUTS;
+
+    if (may_be_direct && what == OF_WEIGHTS && sums_pay(c, kernels)) return DIRECT_OUTS;
 
     /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill them. */
     if (k < lanes) return GEMM_PIXELS;

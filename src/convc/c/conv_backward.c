@@ -170,19 +170,11 @@ static convc_status run_direct(const conv *c, algorithm how) {
     return convc_parallel(weight_task, &j, units * convc_weight_blocks(c), 2 * products, 0);
 }
 
-/* grad_w (taps, k) = columns of x (taps, pixels) @ grad_y (pixels, k); or the transpose of all that, so that packing, which copies
- * x once for every tap, reads along the image's contiguous axis. */
-convc_status convc_weight_gradient(const conv *c) {
-    algorithm how = convc_choose(c, convc_kernels_for(c->dtype), OF_WEIGHTS);
-    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(c, how);
-    if (is_winograd(how)) return convc_winograd_weight_gradient(c, how);
-    window w;
+/* grad_w (taps, k) = columns of x (taps, pixels) @ grad_y (pixels, k); or the transpose of all that. */
+static gemm_job gradient_job(const conv *c, window *w, int taps_on_rows, int channel_digit) {
     int64_t channels = c->x.c / c->groups, k = c->y.c / c->groups;
-    int taps_on_rows = !(c->x.stride_c == 1 && channels > 1 && c->x.stride[2] != 1);
-    gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->w.data};
-    /* The order of the taps is free. That of grad_w in memory is best stored; with few channels the other one is faster read. */
-    int channel_digit = c->x.stride[2] == 1 && channels >= 16 ? 0 : 3;
-    matrix columns = convc_columns_of(c, &w, taps_on_rows, channel_digit);
+    gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->w.data, .kernels = convc_kernels_for(c->dtype)};
+    matrix columns = convc_columns_of(c, w, taps_on_rows, channel_digit);
     axis pixels = axis_collapse(convc_pixels_of(&c->y, c->y.size, convc_ones)), outs = axis_plain(k, c->y.stride_c);
     matrix grad = {.data = c->y.data, .rows = taps_on_rows ? pixels : outs, .cols = taps_on_rows ? outs : pixels};
     axis taps = axis_collapse(convc_taps_of(&c->w, c->w.size, channels, convc_ones, channel_digit)),
@@ -199,6 +191,49 @@ convc_status convc_weight_gradient(const conv *c) {
     job.c_rows = taps_on_rows ? taps : filters;
     job.c_cols = taps_on_rows ? filters : taps;
     job.c_group = c->w_group;
+    return job;
+}
+
+typedef struct outs_job {
+    gemm_job sums;
+    const conv *c;
+    direct_tile tile;
+} outs_job;
+
+static void outs_task(const void *context, int64_t task, void *workspace) {
+    const outs_job *j = context;
+    j->sums.kernels->outs_weight(&j->sums, j->c, &j->tile, task, workspace);
+}
+
+#define OUTS_PARTS 16 /* of the sum, at most */
+#define PART_PIXELS 64 /* that each has, if there are so many */
+
+static convc_status run_outs(const conv *c) {
+    window w;
+    outs_job j = {.sums = gradient_job(c, &w, 1, 0), .c = c};
+    const convc_kernels *kernels = j.sums.kernels;
+    int64_t taps = j.sums.m, outs = ceil_div(j.sums.n, kernels->nr) * kernels->nr, planes = c->y.n * c->y.size[0];
+    convc_direct_tile(c, kernels, &j.tile);
+    int64_t parts = min_i64(OUTS_PARTS, ceil_div(planes * c->y.size[1] * c->y.size[2], PART_PIXELS));
+    j.tile.rows = min_i64(j.tile.rows, ceil_div(planes * c->y.size[1], parts)); /* in_rows may be more than they need */
+    j.sums.splits = min_i64(parts, planes * ceil_div(c->y.size[1], j.tile.rows) * ceil_div(c->y.size[2], j.tile.cols));
+    size_t inputs = (size_t)(c->w.c * c->w.size[0] * j.tile.in_rows * j.tile.phases * j.tile.line + taps * outs);
+    size_t workspace = inputs * (size_t)convc_itemsize(c->dtype) + (size_t)taps * sizeof(int32_t) + kernels->outs_weight_scratch;
+    double flops = 2.0 * (double)(taps * c->y.c) * (double)(planes * c->y.size[1]) * (double)c->y.size[2];
+    return convc_gemm_run_parts(&j.sums, outs_task, &j, c->groups * j.sums.splits, flops, workspace);
+}
+
+convc_status convc_weight_gradient(const conv *c) {
+    algorithm how = convc_choose(c, convc_kernels_for(c->dtype), OF_WEIGHTS);
+    if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(c, how);
+    if (how == DIRECT_OUTS) return run_outs(c);
+    if (is_winograd(how)) return convc_winograd_weight_gradient(c, how);
+    window w;
+    int64_t channels = c->x.c / c->groups;
+    /* Packing, which copies x once for every tap, reads along the image's contiguous axis. The order of the taps is free: that of grad_w
+     * in memory is best stored; with few channels the other one is faster read. */
+    int taps_on_rows = !(c->x.stride_c == 1 && channels > 1 && c->x.stride[2] != 1);
+    gemm_job job = gradient_job(c, &w, taps_on_rows, c->x.stride[2] == 1 && channels >= 16 ? 0 : 3);
     convc_gemm_prepare(&job);
     return convc_gemm_run(&job);
 }

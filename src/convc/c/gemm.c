@@ -100,12 +100,16 @@ convc_status convc_gemm_run(gemm_job *job) {
     int64_t tasks = job->groups * job->splits * job->m_tasks * job->n_tasks;
     size_t workspace = job->kernels->gemm_workspace;
     if (job->splits == 1) return convc_parallel(run_task, job, tasks, job_flops(job), workspace);
+    return convc_gemm_run_parts(job, run_task, job, tasks, job_flops(job), workspace);
+}
 
+convc_status convc_gemm_run_parts(gemm_job *job, convc_task run, const void *context, int64_t tasks, double flops,
+                                  size_t workspace) {
     int64_t elements = job->groups * job->splits * job->m * job->n;
     convc_loan loan;
     job->parts = convc_borrow(CONVC_SCRATCH, (size_t)(elements * convc_itemsize(job->dtype)), &loan);
     if (!job->parts) return convc_fail(CONVC_NO_MEMORY, "no memory for the parts of a sum, %lld elements", (long long)elements);
-    convc_status status = convc_parallel(run_task, job, tasks, job_flops(job), workspace);
+    convc_status status = convc_parallel(run, context, tasks, flops, workspace);
     if (status == CONVC_OK) status = convc_parallel(sum_task, job, job->groups * ceil_div(job->m, SUM_ROWS), (double)elements, 0);
     convc_return(CONVC_SCRATCH, &loan);
     return status;

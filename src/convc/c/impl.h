@@ -145,6 +145,9 @@ typedef struct gemm_job {
 /* Fills the job's last part; comes first. */
 void convc_gemm_prepare(gemm_job *job);
 convc_status convc_gemm_run(gemm_job *job);
+/* Runs tasks that fill the parts of a job's sum, and adds these up. */
+convc_status convc_gemm_run_parts(gemm_job *job, convc_task run, const void *context, int64_t tasks, double flops,
+                                  size_t workspace);
 /* Elements of all groups of A or B packed whole, and the packing itself. */
 int64_t convc_packed_a_size(const gemm_job *job);
 int64_t convc_packed_b_size(const gemm_job *job);
@@ -214,6 +217,9 @@ typedef struct convc_kernels {
     void (*direct_outs)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
                         int64_t oh1, void *workspace);
     size_t outs_scratch; /* bytes */
+    /* direct_outs_weight_tmpl.c: one part of the sums of a gradient, (taps, outs); workspace has room for them in whole panels, too. */
+    void (*outs_weight)(const gemm_job *job, const struct conv *c, const struct direct_tile *tile, int64_t task, void *workspace);
+    size_t outs_weight_scratch; /* bytes */
     void (*depthwise_rows)(const struct conv *c, const struct direct_tile *tile, const void *packed, int64_t plane, int64_t oh0,
                            int64_t oh1, void *workspace);
     void (*direct_pack)(const struct conv *c, int channels_last, void *packed);

@@ -9,12 +9,12 @@
 /* c (mr pixels, nv * VL) = pixels whose taps lie `offset` from them @ packed weights (taps, NR), then the tail. */
 static void FN(pixels_full)(int64_t mr, int64_t kc, const real *a, const int32_t *offset, const real *b, real *c, int64_t ldc,
                             const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, 1, 0, offset)
+    EVERY_HEIGHT(FN(tile), NV, 1, 0, offset, kc, a, b, c, ldc, tail)
 }
 
 static void FN(pixels_narrow)(int64_t mr, int64_t kc, const real *a, const int32_t *offset, const real *b, real *c, int64_t ldc,
                               const FN(tail) * tail) {
-    TILE_HEIGHTS(1, 1, 0, offset)
+    EVERY_HEIGHT(FN(tile), 1, 1, 0, offset, kc, a, b, c, ldc, tail)
 }
 
 /* May the pixels be read in the image itself? No tap leaves it, neighbours are neighbours in memory, and int32_t counts to all taps. */

@@ -87,27 +87,26 @@ static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int 
 }
 
 /* clang-format off */
-#define TILE_CASE(mr, ...)                                                                   \
-    case mr:                                                                                 \
-        if (mr <= MR) FN(tile)(mr <= MR ? mr : 1, __VA_ARGS__, kc, a, b, c, ldc, tail);      \
-        break;
-#define TILE_HEIGHTS(...) /* nv, lda, lka, offset */                                                 \
-    switch (mr) {                                                                            \
-        TILE_CASE(1, __VA_ARGS__) TILE_CASE(2, __VA_ARGS__) TILE_CASE(3, __VA_ARGS__) TILE_CASE(4, __VA_ARGS__)     \
-        TILE_CASE(5, __VA_ARGS__) TILE_CASE(6, __VA_ARGS__) TILE_CASE(7, __VA_ARGS__) TILE_CASE(8, __VA_ARGS__)     \
-        TILE_CASE(9, __VA_ARGS__) TILE_CASE(10, __VA_ARGS__) TILE_CASE(11, __VA_ARGS__) TILE_CASE(12, __VA_ARGS__)  \
-        TILE_CASE(13, __VA_ARGS__) TILE_CASE(14, __VA_ARGS__)                                \
-    default: break;                                                                          \
+/* f for blocks of mr rows, a constant wherever f is inlined. */
+#define HEIGHT(rows, f, ...) case rows: if (rows <= MR) f(rows <= MR ? rows : 1, __VA_ARGS__); break;
+#define EVERY_HEIGHT(f, ...)                                                                        \
+    switch (mr) {                                                                                   \
+        HEIGHT(1, f, __VA_ARGS__) HEIGHT(2, f, __VA_ARGS__) HEIGHT(3, f, __VA_ARGS__)               \
+        HEIGHT(4, f, __VA_ARGS__) HEIGHT(5, f, __VA_ARGS__) HEIGHT(6, f, __VA_ARGS__)               \
+        HEIGHT(7, f, __VA_ARGS__) HEIGHT(8, f, __VA_ARGS__) HEIGHT(9, f, __VA_ARGS__)               \
+        HEIGHT(10, f, __VA_ARGS__) HEIGHT(11, f, __VA_ARGS__) HEIGHT(12, f, __VA_ARGS__)            \
+        HEIGHT(13, f, __VA_ARGS__) HEIGHT(14, f, __VA_ARGS__)                                       \
+    default: break;                                                                                 \
     }
 /* clang-format on */
 
 /* Every height up to MR, at full and at half width, has a register block of its own. */
 static void FN(tile_full)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, LDA, 1, NULL)
+    EVERY_HEIGHT(FN(tile), NV, LDA, 1, NULL, kc, a, b, c, ldc, tail)
 }
 
 static void FN(tile_narrow)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
-    TILE_HEIGHTS(1, LDA, 1, NULL)
+    EVERY_HEIGHT(FN(tile), 1, LDA, 1, NULL, kc, a, b, c, ldc, tail)
 }
 
 /* ---- blocks ---- */

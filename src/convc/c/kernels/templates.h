@@ -60,6 +60,7 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "direct_tile_tmpl.c"
 #include "direct_tmpl.c"
 #include "direct_outs_tmpl.c"
+#include "direct_outs_weight_tmpl.c"
 #include "direct_weight_tmpl.c"
 #include "winograd_tmpl.c"
 #include "winograd_weight_tmpl.c"
@@ -97,6 +98,8 @@ static const convc_kernels FN(table) = {
     .direct_rows = FN(direct_rows),
     .direct_outs = FN(direct_outs),
     .outs_scratch = OUTS_SCRATCH,
+    .outs_weight = FN(outs_weight),
+    .outs_weight_scratch = sizeof(real) * SUM_PIXELS * NR,
     .depthwise_rows = FN(depthwise_rows),
     .direct_pack = FN(direct_pack),
     .depthwise_data = FN(depthwise_data),

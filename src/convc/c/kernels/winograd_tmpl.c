@@ -277,7 +277,7 @@ static inline ALWAYS_INLINE void FN(inputs_task)(const int side, const winograd_
 
 static void FN(tile_of_points)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc,
                                const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, WINOGRAD_LDA, 1, NULL)
+    EVERY_HEIGHT(FN(tile), NV, WINOGRAD_LDA, 1, NULL, kc, a, b, c, ldc, tail)
 }
 
 /* m (point, tile, output channel) for tiles t0..t1 of the round and panels k0..k1. */

@@ -73,7 +73,7 @@ static inline ALWAYS_INLINE void FN(grads_task)(const int side, const winograd_j
 }
 
 static void FN(tile_of_sums)(int64_t mr, int64_t kc, const real *a, const real *b, real *c, int64_t ldc, const FN(tail) * tail) {
-    TILE_HEIGHTS(NV, 1, WINOGRAD_LDA, NULL)
+    EVERY_HEIGHT(FN(tile), NV, 1, WINOGRAD_LDA, NULL, kc, a, b, c, ldc, tail)
 }
 
 /* Task (point, block of the depth): adds this round's tiles to M (point, depth, output channel of the chunk). */
