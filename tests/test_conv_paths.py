@@ -208,3 +208,18 @@ def test_weight_gradients_of_first_layers_have_the_same_bits_on_any_number_of_th
         convc.set_num_threads(threads)
         results.append(convc.conv2d_backward(grad, x, weight, padding=1, layout=layout, needs=("weight",))[1])
         np.testing.assert_array_equal(results[-1], results[0])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("ins", "outs"), [(4, 4), (1, 2), (3, 1)])
+def test_weight_gradients_of_groups_channels_last(ins, outs, isa):
+    """Copied with the channels first, some groups at a time."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(ins)
+    x, grad = integers(rng, 2, 90, 110, 24 * ins), integers(rng, 2, 45, 110, 24 * outs)
+    options = {"stride": (2, 1), "padding": 1, "groups": 24, "layout": "NHWC", "needs": ("weight",)}
+    weight = np.zeros((24 * outs, ins, 3, 3), np.float32)
+    expected = convc.conv2d_backward(grad, x, weight, algorithm="gemm", **options)[1]
+    for given in (x, np.repeat(x, 2, 1)[:, ::2]):
+        got = convc.conv2d_backward(grad, given, weight, **options)[1]
+        np.testing.assert_array_equal(got, expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 from hypothesis import assume, given
-from strategies import integers, pools
+from strategies import channels_first, channels_last, integers, pools
 
 import convc
 
@@ -137,3 +137,24 @@ def test_empty_batch():
     y, indices = convc.max_pool2d(x, 2, return_indices=True)
     assert y.shape == indices.shape == (0, 2, 2, 2)
     assert convc.max_pool2d_backward(y, indices, x.shape).shape == x.shape
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (5, 1, 2), (7, 3, 0)])
+def test_gradients_channels_last_in_bands_of_rows(kernel, stride, padding):
+    """Large enough to be shared out by rows, where windows of neighbouring bands overlap or not; any indices."""
+    rng = np.random.default_rng(kernel)
+    x = rng.standard_normal((2, 61, 90, 93)).astype(np.float32)
+    y, indices = convc.max_pool2d(x, kernel, stride, padding, return_indices=True)
+    grad = rng.integers(-9, 10, y.shape).astype(np.float32)
+    for places in (indices, rng.integers(0, 90 * 93, y.shape), indices[:, :, ::-1]):
+        expected = convc.max_pool2d_backward(grad, places, x.shape)
+        moved = [np.ascontiguousarray(channels_last(a)) for a in (grad, places)]
+        for threads in (1, 2, 5):
+            convc.set_num_threads(threads)
+            got = convc.max_pool2d_backward(*moved, (2, 90, 93, 61), layout="NHWC")
+            np.testing.assert_array_equal(channels_first(got), expected)
+    places = np.ascontiguousarray(channels_last(indices))
+    for wrong in (-1, 90 * 93):
+        places[1, 3, 4, 5] = wrong
+        with pytest.raises(ValueError, match=r"^indices must be from 0 to 8369, places in a channel of grad_x"):
+            convc.max_pool2d_backward(moved[0], places, (2, 90, 93, 61), layout="NHWC")

@@ -79,7 +79,14 @@ int convc_channels_are_contiguous(const conv *c);
 
 #define TURN_COST 8.0 /* multiply-adds: what it costs to move an element from channels-first to channels-last */
 
-/* conv_run.c: elements of the packed weights; packing them; the rest; and all of it at once, weights packed in passing. */
+/* turn.c: the bytes of a volume, or -1; and a dense copy of it, which the volume then is. Towards channels last it must have dense planes,
+ * towards channels first contiguous channels. */
+int64_t convc_volume_bytes(const volume *v, convc_dtype dtype);
+convc_status convc_turn(volume *v, convc_dtype dtype, int channels_last, void *to);
+
+/* conv_run.c: output channels first .. first + count, or groups where there are several. Elements of the packed weights; packing them; the
+ * rest; and all of it at once, weights packed in passing. */
+conv convc_part_of(const conv *c, int64_t first, int64_t count);
 int64_t convc_packed_size(const conv *c, algorithm how, const convc_kernels *kernels);
 convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernels *kernels, void *packed);
 convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed);

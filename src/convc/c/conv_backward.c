@@ -223,11 +223,48 @@ static convc_status run_outs(const conv *c) {
     return convc_gemm_run_parts(&j.sums, outs_task, &j, c->groups * j.sums.splits, flops, workspace);
 }
 
+/* ---- groups of few channels, channels last: they would leave a register block of GEMM idle for the most part, and vectors along the
+ * pixels find these apart. In copies with the channels first, of some groups at a time, they lie side by side ---- */
+
+#define TURNED_BYTES (8 << 20) /* of the copies of x and grad_y */
+
+/* 0 where that is not the case, or where a single group is too large. */
+static int64_t groups_turned_at_once(const conv *c) {
+    conv turned = *c;
+    turned.x.c = c->w.c;
+    turned.y.c = c->y.c / c->groups;
+    int64_t x = convc_volume_bytes(&turned.x, c->dtype), y = convc_volume_bytes(&turned.y, c->dtype);
+    int channels_last = c->groups > 1 && c->x.stride_c == 1 && c->y.stride_c == 1;
+    if (!channels_last || x <= 0 || y <= 0 || x > TURNED_BYTES || y > TURNED_BYTES - x) return 0;
+    turned = *c;
+    turned.x.stride[2] = turned.y.stride[2] = 1;
+    turned.x.stride_c = turned.y.stride_c = 0; /* not that of channels last */
+    if (convc_choose(&turned, convc_kernels_for(c->dtype), OF_WEIGHTS) != DIRECT_ROWS) return 0;
+    return min_i64(c->groups, TURNED_BYTES / (x + y));
+}
+
+static convc_status run_turned(const conv *c, int64_t at_once) {
+    convc_loan loan;
+    char *copies = convc_borrow(CONVC_SCRATCH, TURNED_BYTES, &loan);
+    convc_status status = copies ? CONVC_OK : convc_fail(CONVC_NO_MEMORY, "no memory for copies with the channels first");
+    for (int64_t first = 0; first < c->groups && status == CONVC_OK; first += at_once) {
+        conv part = convc_part_of(c, first, min_i64(at_once, c->groups - first));
+        int64_t x = convc_volume_bytes(&part.x, c->dtype);
+        status = convc_turn(&part.x, c->dtype, 0, copies);
+        if (status == CONVC_OK) status = convc_turn(&part.y, c->dtype, 0, copies + x);
+        if (status == CONVC_OK) status = run_direct(&part, DIRECT_ROWS);
+    }
+    convc_return(CONVC_SCRATCH, &loan);
+    return status;
+}
+
 convc_status convc_weight_gradient(const conv *c) {
     algorithm how = convc_choose(c, convc_kernels_for(c->dtype), OF_WEIGHTS);
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(c, how);
     if (how == DIRECT_OUTS) return run_outs(c);
     if (is_winograd(how)) return convc_winograd_weight_gradient(c, how);
+    int64_t turned = groups_turned_at_once(c);
+    if (turned && c->wanted != CONVC_GEMM) return run_turned(c, turned);
     window w;
     int64_t channels = c->x.c / c->groups;
     /* Packing, which copies x once for every tap, reads along the image's contiguous axis. The order of the taps is free: that of grad_w

@@ -77,41 +77,13 @@ static convc_status run_rows(const conv *c, algorithm how, const convc_kernels *
 /* ---- a channels-last copy of the image, which implicit GEMM reads once for each tap ---- */
 
 #define TURNED_BYTES (4 << 20) /* at most */
-#define TURNED_CHANNELS 64 /* of a task */
-
-typedef struct turn_job {
-    const conv *c;
-    const convc_kernels *kernels;
-    char *to;
-    int64_t parts, pixels; /* of an image */
-} turn_job;
-
-static void turn_task(const void *context, int64_t task, void *workspace) {
-    const turn_job *j = context;
-    const volume *x = &j->c->x;
-    int64_t n = task / j->parts, first = task % j->parts * TURNED_CHANNELS, item = convc_itemsize(j->c->dtype);
-    (void)workspace;
-    j->kernels->turn(element(x, n * x->stride_n + first * x->stride_c, j->c->dtype), x->stride_c, j->pixels,
-                     min_i64(TURNED_CHANNELS, x->c - first), j->to + (n * j->pixels * x->c + first) * item, x->c);
-}
 
 /* Would the copy be worth it, and can it be made? */
 static int turns(const conv *c) {
     const volume *x = &c->x;
-    int64_t pixels = x->size[0] * x->size[1] * x->size[2], bytes = convc_times(x->n * x->c, pixels * convc_itemsize(c->dtype));
+    int64_t bytes = convc_volume_bytes(x, c->dtype);
     int dense = x->stride[2] == 1 && x->stride[1] == x->size[2] && (x->size[0] == 1 || x->stride[0] == x->size[1] * x->size[2]);
     return dense && x->stride_c != 1 && c->w.size[0] * c->w.size[1] * c->w.size[2] > 1 && bytes > 0 && bytes <= TURNED_BYTES;
-}
-
-static convc_status turn_image(conv *c, const convc_kernels *kernels, void *to) {
-    volume *x = &c->x;
-    turn_job j = {c, kernels, to, ceil_div(x->c, TURNED_CHANNELS), x->size[0] * x->size[1] * x->size[2]};
-    TRY(convc_parallel(turn_task, &j, x->n * j.parts, TURN_COST * (double)(x->n * x->c) * (double)j.pixels, 0));
-    x->data = to;
-    x->stride_c = 1;
-    for (int64_t i = 2, stride = x->c; i >= 0; i--, stride *= x->size[i + 1]) x->stride[i] = stride;
-    x->stride_n = j.pixels * x->c;
-    return CONVC_OK;
 }
 
 static convc_status run_gemm(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
@@ -129,10 +101,9 @@ static convc_status run_in_chunks(const conv *c, algorithm how, const convc_kern
 static convc_status run_turned(const conv *c, const convc_kernels *kernels, const void *packed) {
     conv turned = *c;
     convc_loan loan;
-    int64_t elements = c->x.n * c->x.c * c->x.size[0] * c->x.size[1] * c->x.size[2];
-    void *copy = convc_borrow(CONVC_SCRATCH, (size_t)(elements * convc_itemsize(c->dtype)), &loan);
+    void *copy = convc_borrow(CONVC_SCRATCH, (size_t)convc_volume_bytes(&c->x, c->dtype), &loan);
     if (!copy) return convc_fail(CONVC_NO_MEMORY, "no memory for a channels-last copy of the image");
-    convc_status status = turn_image(&turned, kernels, copy);
+    convc_status status = convc_turn(&turned.x, c->dtype, 1, copy);
     if (status == CONVC_OK)
         status = packed ? run_gemm(&turned, GEMM_CHANNELS, kernels, packed) : run_in_chunks(&turned, GEMM_CHANNELS, kernels);
     convc_return(CONVC_SCRATCH, &loan);
@@ -172,8 +143,7 @@ convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels 
 
 #define WEIGHT_BYTES (4 << 20)
 
-/* Output channels first .. first + count of one group, or groups first .. first + count. */
-static conv part_of(const conv *c, int64_t first, int64_t count) {
+conv convc_part_of(const conv *c, int64_t first, int64_t count) {
     conv part = *c;
     int64_t outs = c->groups > 1 ? c->y.c / c->groups : 1;
     part.y.c = count * outs;
@@ -194,7 +164,7 @@ static convc_status run_in_chunks(const conv *c, algorithm how, const convc_kern
     int64_t chunk =
         bytes <= WEIGHT_BYTES ? units : min_i64(units, max_i64(1, units / step / ceil_div(bytes, WEIGHT_BYTES)) * step);
     for (int64_t first = 0; first < units; first += chunk) {
-        conv part = part_of(c, first, min_i64(chunk, units - first));
+        conv part = convc_part_of(c, first, min_i64(chunk, units - first));
         convc_loan loan;
         void *packed =
             convc_borrow(CONVC_WEIGHTS, (size_t)(convc_packed_size(&part, how, kernels) * convc_itemsize(c->dtype)), &loan);

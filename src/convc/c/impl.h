@@ -161,6 +161,7 @@ struct direct_tile;
 struct padding; /* pad.h */
 struct pool; /* pool.h */
 struct avg_pool;
+struct move_share;
 struct resize; /* resize.h */
 struct winograd_job; /* winograd.h */
 struct norm_block; /* norm.h */
@@ -247,8 +248,8 @@ typedef struct convc_kernels {
     /* pool_tmpl.c: outputs begin..end in the order of pool_place. */
     void (*max_pool)(const struct pool *p, int64_t begin, int64_t end, void *workspace);
     size_t pool_workspace; /* bytes */
-    /* unpool_tmpl.c: channels c0..c1 of image n; `how` is an enum pool_move. */
-    void (*pool_move)(const struct pool *p, int64_t n, int64_t c0, int64_t c1, int how);
+    /* unpool_tmpl.c; `how` is an enum pool_move. */
+    void (*pool_move)(const struct pool *p, const struct move_share *share, int how);
     /* avg_pool_tmpl.c: outputs begin..end of channels c0..c1 (all but channels-last ones have one channel each anyway); and the
      * gradient of channels c0..c1 of image n. */
     void (*avg_pool)(const struct avg_pool *a, int64_t begin, int64_t end, int64_t c0, int64_t c1, void *workspace);

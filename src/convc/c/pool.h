@@ -129,6 +129,12 @@ typedef enum pool_move {
     POOL_TAKE /* y = x */
 } pool_move;
 
+/* A share of it: the outputs of some rows (od, oh) of an image, in some of its channels, and the pixels of x that become zero first. All
+ * ends are exclusive. */
+typedef struct move_share {
+    int64_t n, c0, c1, row0, row1, pixel0, pixel1;
+} move_share;
+
 /* ---- averages ---- */
 
 /* y = (the sum of x^power over a window, over its divisor)^(1 / power). Backward, where power is not 1, `values` are the operator's

@@ -424,7 +424,7 @@ static void FN(avg_pool_backward)(const avg_pool *a, int64_t n, int64_t c0, int6
         FN(avg_strip) s = {.a = a};
         place at = {.n = n, .c = c};
         channels = min_i64(together, c1 - c);
-        if (!only) FN(clear_channels)(p, n, c, c + channels);
+        if (!only) FN(clear_channels)(p, n, c, channels, 0, p->x.size[0] * p->x.size[1] * p->x.size[2]);
         for (;;) {
             int64_t count = min_i64(p->y.size[2] - at.o[2], longest);
             if (in_lines) {

@@ -171,6 +171,11 @@ static inline void FN(fill_line)(real *line, int64_t n) {
     for (int64_t i = 0; i < n; i++) line[i] = MINUS_INFINITY;
 }
 
+/* Rows are too short for the hardware to see the next ones coming. */
+static inline void FN(prefetch_row)(const real *row, int64_t n) {
+    for (int64_t i = 0; i < n; i += CACHE_LINE / (int64_t)sizeof(real)) PREFETCH_READ(row + i);
+}
+
 /* line = the column-wise maximum of the rows under the strip, -inf outside the image and up to `length`. */
 static void FN(reduce_rows)(const pool *p, const FN(pool_row) * s, real *line, int64_t length) {
     const real *waiting = NULL; /* the first row: it is read together with the second */
@@ -179,6 +184,7 @@ static void FN(reduce_rows)(const pool *p, const FN(pool_row) * s, real *line, i
     for (int64_t kd = s->in[0].first; kd < s->in[0].end; kd++)
         for (int64_t kh = s->in[1].first; kh < s->in[1].end; kh++) {
             const real *row = FN(row_under)(p, s, kd, kh) + (s->start[2] + s->lo) * p->x.stride[2];
+            FN(prefetch_row)(row + p->step[1] * p->x.stride[1], s->hi - s->lo); /* of the strip below */
             if (p->x.stride[2] != 1) FN(max_strided_line)(line + s->lo, row, p->x.stride[2], s->hi - s->lo, first);
             else if (first) waiting = row;
             else FN(max_line)(line + s->lo, waiting ? waiting : line + s->lo, row, s->hi - s->lo);

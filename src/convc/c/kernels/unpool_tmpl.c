@@ -6,16 +6,19 @@ static inline int64_t FN(element_of)(const pool *p, int64_t index) {
     return row / p->x.size[1] * p->x.stride[0] + row % p->x.size[1] * p->x.stride[1] + index % p->x.size[2] * p->x.stride[2];
 }
 
-static void FN(clear_channels)(const pool *p, int64_t n, int64_t c0, int64_t c1) {
+/* Pixels pixel0..pixel1 of channels c0 .. c0 + channels of image n. */
+static void FN(clear_channels)(const pool *p, int64_t n, int64_t c0, int64_t channels, int64_t pixel0, int64_t pixel1) {
     real *x = (real *)p->x.data + n * p->x.stride_n + c0 * p->x.stride_c;
-    int64_t pixels = p->x.size[0] * p->x.size[1] * p->x.size[2], channels = c1 - c0;
-    if (p->x.stride_c == 1 && channels > 1)
-        for (int64_t i = 0; i < pixels; i++) memset(x + FN(element_of)(p, i), 0, (size_t)channels * sizeof(real));
+    int64_t count = pixel1 - pixel0;
+    if (p->x.stride_c == 1 && p->pixel_step == channels)
+        memset(x + pixel0 * channels, 0, (size_t)(count * channels) * sizeof(real));
+    else if (p->x.stride_c == 1 && channels > 1)
+        for (int64_t i = pixel0; i < pixel1; i++) memset(x + FN(element_of)(p, i), 0, (size_t)channels * sizeof(real));
     else if (p->pixel_step == 1)
-        for (int64_t c = 0; c < channels; c++) memset(x + c * p->x.stride_c, 0, (size_t)pixels * sizeof(real));
+        for (int64_t c = 0; c < channels; c++) memset(x + c * p->x.stride_c + pixel0, 0, (size_t)count * sizeof(real));
     else
         for (int64_t c = 0; c < channels; c++)
-            for (int64_t i = 0; i < pixels; i++) x[c * p->x.stride_c + FN(element_of)(p, i)] = 0;
+            for (int64_t i = pixel0; i < pixel1; i++) x[c * p->x.stride_c + FN(element_of)(p, i)] = 0;
 }
 
 /* Moves the outputs of one row in the channels given; whichever of them is contiguous in y is the inner loop. */
@@ -37,22 +40,23 @@ static inline ALWAYS_INLINE void FN(move_outputs)(const pool *p, const place *ro
     }
 }
 
-static inline ALWAYS_INLINE void FN(move_channels)(const pool *p, int64_t n, int64_t c0, int64_t c1, const pool_move how) {
-    int64_t together = p->channels_last ? c1 - c0 : 1;
-    for (int64_t c = c0; c < c1; c += together) {
-        place row = {.n = n, .c = c};
-        if (how != POOL_TAKE) FN(clear_channels)(p, n, c, c + together);
-        for (row.o[0] = 0; row.o[0] < p->y.size[0]; row.o[0]++)
-            for (row.o[1] = 0; row.o[1] < p->y.size[1]; row.o[1]++) {
-                if (p->pixel_step == 1) FN(move_outputs)(p, &row, together, 1, how);
-                else FN(move_outputs)(p, &row, together, p->pixel_step, how);
-            }
+static inline ALWAYS_INLINE void FN(move_channels)(const pool *p, const move_share *s, const pool_move how) {
+    int64_t together = p->channels_last ? s->c1 - s->c0 : 1;
+    for (int64_t c = s->c0; c < s->c1; c += together) {
+        place row = {.n = s->n, .c = c};
+        if (how != POOL_TAKE) FN(clear_channels)(p, s->n, c, together, s->pixel0, s->pixel1);
+        for (int64_t i = s->row0; i < s->row1; i++) {
+            row.o[0] = i / p->y.size[1];
+            row.o[1] = i % p->y.size[1];
+            if (p->pixel_step == 1) FN(move_outputs)(p, &row, together, 1, how);
+            else FN(move_outputs)(p, &row, together, p->pixel_step, how);
+        }
     }
 }
 
-/* Channels c0..c1 of image n, in the order of the outputs. */
-static void FN(pool_move)(const pool *p, int64_t n, int64_t c0, int64_t c1, int how) {
-    if (how == POOL_ADD) FN(move_channels)(p, n, c0, c1, POOL_ADD);
-    else if (how == POOL_PUT) FN(move_channels)(p, n, c0, c1, POOL_PUT);
-    else FN(move_channels)(p, n, c0, c1, POOL_TAKE);
+/* In the order of the outputs. */
+static void FN(pool_move)(const pool *p, const move_share *share, int how) {
+    if (how == POOL_ADD) FN(move_channels)(p, share, POOL_ADD);
+    else if (how == POOL_PUT) FN(move_channels)(p, share, POOL_PUT);
+    else FN(move_channels)(p, share, POOL_TAKE);
 }
