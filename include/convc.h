@@ -209,7 +209,7 @@ convc_status convc_resize_backward(const convc_tensor *grad_y, const convc_resiz
 
 /* ---- elementwise and classification ---- */
 convc_status convc_relu_forward(const convc_tensor *x, const convc_tensor *y);
-/* grad_x = grad_y where x > 0, else 0; x may be the layer's input or its output. */
+/* grad_x = 0 where x <= 0, else grad_y, also where x is NaN; x may be the layer's input or its output. */
 convc_status convc_relu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_x);
 /* y = function(x). The slope is that of LEAKY_RELU for x < 0; the others do not read it. */
 convc_status convc_function_forward(convc_function function, double slope, const convc_tensor *x, const convc_tensor *y);
