@@ -145,7 +145,7 @@ convc_status convc_conv_transpose_backward_weight(const convc_tensor *grad_y, co
 
 /* ---- locally connected, a convolution without parameter sharing: x (n, c, *size), w (positions, k, c, *kernel), bias
  * (positions, k) or NULL, y (n, k, *out) in one or two spatial dimensions; positions = prod(out), the last dimension fastest.
- * params->groups must be 1 and ->pad_mode zeros; ->algorithm is not read ---- */
+ * params->groups must be 1; ->algorithm is not read ---- */
 convc_status convc_local_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
                                  const convc_conv_params *params, const convc_tensor *y);
 convc_status convc_local_backward_data(const convc_tensor *grad_y, const convc_tensor *w, const convc_conv_params *params,

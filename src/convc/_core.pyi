@@ -196,6 +196,7 @@ def locally_connected1d(
     dilation: _Axes = 1,
     *,
     layout: _Layout1d = "NCW",
+    pad_mode: _PadMode = "zeros",
     fit: _Fit = "floor",
     activation: _Activation = None,
     out: NDArray[_Real] | None = None,
@@ -209,6 +210,7 @@ def locally_connected2d(
     dilation: _Axes = 1,
     *,
     layout: _Layout2d = "NCHW",
+    pad_mode: _PadMode = "zeros",
     fit: _Fit = "floor",
     activation: _Activation = None,
     out: NDArray[_Real] | None = None,
@@ -223,6 +225,7 @@ def locally_connected1d_backward(
     dilation: _Axes = 1,
     *,
     layout: _Layout1d = "NCW",
+    pad_mode: _PadMode = "zeros",
 ) -> _Gradients[_Real]: ...
 @overload
 def locally_connected1d_backward(
@@ -234,6 +237,7 @@ def locally_connected1d_backward(
     dilation: _Axes = 1,
     *,
     layout: _Layout1d = "NCW",
+    pad_mode: _PadMode = "zeros",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
 @overload
@@ -246,6 +250,7 @@ def locally_connected2d_backward(
     dilation: _Axes = 1,
     *,
     layout: _Layout2d = "NCHW",
+    pad_mode: _PadMode = "zeros",
 ) -> _Gradients[_Real]: ...
 @overload
 def locally_connected2d_backward(
@@ -257,6 +262,7 @@ def locally_connected2d_backward(
     dilation: _Axes = 1,
     *,
     layout: _Layout2d = "NCHW",
+    pad_mode: _PadMode = "zeros",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
 def conv_transpose1d(

@@ -334,7 +334,6 @@ convc_status convc_conv_transpose_output_shape(int ndim, const int64_t *x, const
 convc_status convc_local_output_shape(int ndim, const int64_t *x, const int64_t *w, const convc_conv_params *p, int64_t *y) {
     if (ndim != 3 && ndim != 4) return INVALID("an image of a locally connected layer must have 3 or 4 dimensions, got %d", ndim);
     if (p->groups != 1) return INVALID("groups must be 1 for locally connected layers, got %lld", (ll)p->groups);
-    if (p->pad_mode != CONVC_PAD_ZEROS) return INVALID("pad_mode must be zeros for locally connected layers");
     TRY(convc_conv_output_shape(ndim, x, w + 1, p, y));
     int64_t positions = ndim == 3 ? y[2] : convc_times(y[2], y[3]);
     if (w[0] == positions) return CONVC_OK;
