@@ -842,6 +842,23 @@ def prelu(
 def prelu_backward(
     grad: NDArray[_Real], x: NDArray[_Real], weight: NDArray[_Real], axis: SupportsIndex = 1
 ) -> tuple[NDArray[_Real], NDArray[_Real]]: ...
+@overload
+def dropout(
+    x: NDArray[_Real],
+    p: SupportsFloat = 0.5,
+    *,
+    rng: np.random.Generator | int | None = None,
+    return_mask: Literal[False] = False,
+) -> NDArray[_Real]: ...
+@overload
+def dropout(
+    x: NDArray[_Real],
+    p: SupportsFloat = 0.5,
+    *,
+    rng: np.random.Generator | int | None = None,
+    return_mask: Literal[True],
+) -> tuple[NDArray[_Real], NDArray[np.bool_]]: ...
+def dropout_backward(grad: NDArray[_Real], mask: NDArray[np.bool_], p: SupportsFloat = 0.5) -> NDArray[_Real]: ...
 def softmax(x: NDArray[_Real], axis: SupportsIndex = -1, *, out: NDArray[_Real] | None = None) -> NDArray[_Real]: ...
 def softmax_backward(grad: NDArray[_Real], y: NDArray[_Real], axis: SupportsIndex = -1) -> NDArray[_Real]: ...
 @overload
