@@ -145,7 +145,7 @@ convc_status convc_conv_transpose_backward_weight(const convc_tensor *grad_y, co
 
 /* ---- locally connected, a convolution without parameter sharing: x (n, c, *size), w (positions, k, c, *kernel), bias
  * (positions, k) or NULL, y (n, k, *out) in one or two spatial dimensions; positions = prod(out), the last dimension fastest.
- * params->groups must be 1 and ->pad_mode zeros; ->algorithm is not read ---- */
+ * params->groups must be 1; ->algorithm is not read ---- */
 convc_status convc_local_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
                                  const convc_conv_params *params, const convc_tensor *y);
 convc_status convc_local_backward_data(const convc_tensor *grad_y, const convc_tensor *w, const convc_conv_params *params,
@@ -209,7 +209,7 @@ convc_status convc_resize_backward(const convc_tensor *grad_y, const convc_resiz
 
 /* ---- elementwise and classification ---- */
 convc_status convc_relu_forward(const convc_tensor *x, const convc_tensor *y);
-/* grad_x = grad_y where x > 0, else 0; x may be the layer's input or its output. */
+/* grad_x = 0 where x <= 0, else grad_y, also where x is NaN; x may be the layer's input or its output. */
 convc_status convc_relu_backward(const convc_tensor *grad_y, const convc_tensor *x, const convc_tensor *grad_x);
 /* y = function(x). The slope is that of LEAKY_RELU for x < 0; the others do not read it. */
 convc_status convc_function_forward(convc_function function, double slope, const convc_tensor *x, const convc_tensor *y);

@@ -127,6 +127,8 @@ CALLS = {
         {"grad": integers(2, 4, 9, 4)},
         {"x_shape": X.shape, "size": (9, 4), "mode": "bilinear", "layout": "NCHW"},
     ),
+    "dropout": ({"x": X}, {"p": 0.75, "rng": 0, "return_mask": True}),
+    "dropout_backward": ({"grad": X}, {"mask": X > 0, "p": 0.75}),
     "softmax": ({"x": X}, {"axis": 1}),
     "softmax_backward": ({"grad": X, "y": integers(*X.shape, seed=3)}, {"axis": 2}),
     "batch_norm": (
@@ -155,7 +157,7 @@ CALLS = {
         {"target": TARGET, "reduction": "none"},
     ),
 }
-ELEMENTWISE = {"relu", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "softmax"}
+ELEMENTWISE = {"relu", "leaky_relu", "sigmoid", "tanh", "silu", "gelu", "softmax", "dropout"}
 ARGUMENTS = [(name, argument) for name, (arrays, _) in CALLS.items() for argument in arrays]
 WITH_OUT = [name for name in FUNCTIONS if "out" in inspect.signature(getattr(convc, name)).parameters]
 
@@ -310,7 +312,7 @@ def test_float64(name, argument):
     arrays, _ = CALLS[name]
     wide = call(name, **{key: value.astype(np.float64) for key, value in arrays.items()})
     for result in wide if isinstance(wide, tuple) else (wide,):
-        assert result.dtype in (np.float64, np.int64)
+        assert result.dtype in (np.float64, np.int64, np.bool_)
     if len(arrays) > 1:
         with pytest.raises(TypeError, match=r"(?s)must be float(32|64) as .* got float(32|64)") as caught:
             call(name, **{argument: arrays[argument].astype(np.float64)})

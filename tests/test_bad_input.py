@@ -350,6 +350,11 @@ def calls():
         if d < 3:
             unshared = np.broadcast_to(weight[:, :1], (np.prod(y.shape[2:]), 4, 4, *weight.shape[2:]))
             yield f"locally_connected{d}d", Call(f"locally_connected{d}d", window, x=x, weight=unshared, **numbers)
+            mirrored = {**numbers, "pad_mode": "reflect"}
+            yield (
+                f"locally_connected{d}d reflecting",
+                Call(f"locally_connected{d}d", window, x=x, weight=unshared, **mirrored),
+            )
             yield (
                 f"locally_connected{d}d_backward",
                 Call(f"locally_connected{d}d_backward", window, grad=y, x=x, weight=unshared, **numbers),

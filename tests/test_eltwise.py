@@ -5,7 +5,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, integers, isas, views
+from strategies import ISAS, dtypes, integers, isas, views
 
 import convc
 
@@ -30,7 +30,8 @@ def test_relu_backward(shape, dtype, isa, view, view_grad):
     convc.set_isa(isa)
     rng = np.random.default_rng(15)
     x, grad = integers(rng, *shape, dtype=dtype), integers(rng, *shape, dtype=dtype)
-    np.testing.assert_array_equal(convc.relu_backward(view_grad(grad), view(x)), np.where(x > 0, grad, 0))
+    x[rng.random(shape) < 0.1] = np.nan
+    np.testing.assert_array_equal(convc.relu_backward(view_grad(grad), view(x)), np.where(x <= 0, 0, grad))
 
 
 @given(shapes, st.integers(0, 4), dtypes, isas, views)
@@ -78,6 +79,23 @@ def test_cross_entropy(n, classes, dtype, isa, view):
     weights = rng.standard_normal(n).astype(dtype)
     each = convc.cross_entropy_backward(view(logits), target, view(weights), reduction="none")
     np.testing.assert_allclose(each, ours * weights[:, None], rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradients_at_nan_are_pytorchs(torch, dtype, isa):
+    """They are not a clean 0 where there was no number."""
+    convc.set_isa(isa)
+    x, grad = np.tile(np.array([np.nan, -2, 0, 3, np.inf, -np.inf, -0.0], dtype), 7), np.arange(49).astype(dtype)
+    functional, slope = torch.nn.functional, np.array([0.25], dtype)
+    for forward, gradient in (
+        (functional.relu, convc.relu_backward(grad, x)),
+        (lambda t: functional.leaky_relu(t, 0.25), convc.leaky_relu_backward(grad, x, 0.25)),
+        (lambda t: functional.prelu(t, torch.from_numpy(slope)), convc.prelu_backward(grad, x, slope, 0)[0]),
+    ):
+        t = torch.from_numpy(x).requires_grad_()
+        forward(t).backward(torch.from_numpy(grad))
+        np.testing.assert_array_equal(gradient, t.grad.numpy())
 
 
 @given(st.integers(1, 30), st.integers(1, 40))

@@ -64,6 +64,9 @@ def test_convolution(name, last):
         (normal(2, 2, 7), normal(4, 3, 2, 3), {"stride": 2, "padding": 1}),
         (normal(2, 2, 5, 4), normal(9, 2, 2, 3, 2), {"stride": (2, 3), "padding": ((1, 1), (2, 2))}),
         (normal(1, 3, 4, 4), normal(4, 2, 3, 2, 2), {"dilation": 2}),
+        (normal(2, 2, 5), normal(4, 2, 2, 3), {"stride": 2, "padding": 2, "pad_mode": "reflect"}),
+        (normal(1, 2, 4, 3), normal(12, 2, 2, 2, 2), {"padding": ((1, 0), (0, 1)), "pad_mode": "replicate"}),
+        (normal(1, 2, 3, 4), normal(12, 2, 2, 3, 3), {"padding": "same", "pad_mode": "circular"}),
     ],
 )
 def test_locally_connected(x, weight, options, last):

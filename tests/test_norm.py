@@ -388,6 +388,29 @@ def test_extremes():
     np.testing.assert_array_equal(convc.layer_norm(np.full((4, 1), 7.0), 1), np.zeros((4, 1)))
 
 
+@pytest.mark.parametrize("isa", convc.cpu_info()["available_isas"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("size", [1e18, 3e19, 1e37])
+def test_variances_beyond_float32(size, layout, isa):
+    """Squares of such numbers, and sums of the largest, have no room in float32; means and deviations have."""
+    convc.set_isa(isa)
+    x = (size * np.random.default_rng(0).standard_normal((4, 9, 17, 20))).astype(np.float32)
+    x = x if layout == "NCHW" else channels_last(x)
+    axes = (0, 2, 3) if layout == "NCHW" else (0, 1, 2)
+    exact = reference.normalise(x, axes, 1, 0, 1e-5)
+    for seen in (x, np.asfortranarray(x)):
+        y, mean, inv_std = convc.batch_norm(seen, None, None, training=True, layout=layout, return_statistics=True)
+        np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(inv_std * np.float64(x).std(axes), 1, rtol=1e-6)
+    np.testing.assert_allclose(convc.layer_norm(x, x.shape[3:]), reference.normalise(x, (3,), 1, 0, 1e-5), atol=1e-5)
+    if size > 1e30:
+        return
+    grad = normal(*x.shape).astype(np.float32)
+    grad_x, *_ = convc.batch_norm_backward(grad, x, mean, inv_std, training=True, layout=layout)
+    expected = reference.normalise_backward(grad, x, axes, 1, 1e-5)[0]
+    np.testing.assert_allclose(grad_x * size, expected * size, rtol=1e-4, atol=1e-4)
+
+
 # ---- edges
 
 

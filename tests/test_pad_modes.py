@@ -5,7 +5,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import channels_last, convolutions, integers
+from strategies import channels_last, convolutions, integers, local_convolutions
 
 import convc
 from convc import nn
@@ -33,9 +33,9 @@ def allowed(case, mode):
 
 
 def valid(case):
-    """The case's window, for an image that has its padding already."""
-    stride, padding, dilation = case.window.geometry
-    return stride, [(0, 0)] * len(padding), dilation, case.groups
+    """The case's geometry, for an image that has its padding already."""
+    stride, padding, *others = case.geometry
+    return stride, [(0, 0)] * len(padding), *others
 
 
 @given(convolutions(), modes)
@@ -70,6 +70,26 @@ def test_backward(case, mode):
         grad_x, *others = case.function("_backward")(*arguments, **case.options, pad_mode=mode)
         results = case.first(grad_x), *others
         check_gradients(case.x, case.weight, grad, case.window.padding, valid(case), mode, results)
+
+
+@given(local_convolutions(), modes)
+def test_locally_connected(case, mode):
+    convc.set_isa(case.isa)
+    x, padding = case.x, case.window.padding
+    arguments, options = (case.laid_out(x), case.view(case.weight)), {**case.options, "pad_mode": mode}
+    if not allowed(case, mode):
+        with pytest.raises(ValueError, match=f"padding must be at most .* for pad_mode '{mode}'"):
+            case.function()(*arguments, **options)
+        return
+    y = case.function()(*arguments, case.bias, **options)
+    wide = padded(x, padding, mode)
+    np.testing.assert_array_equal(case.first(y), reference.local(wide, case.weight, case.bias, *valid(case)))
+    grad = integers(np.random.default_rng(5), *case.first(y).shape, dtype=x.dtype)
+    grad_x, *others = case.function("_backward")(case.laid_out(grad), *arguments, **options)
+    theirs = reference.local_backward(grad, wide, case.weight, *valid(case))
+    np.testing.assert_array_equal(case.first(grad_x), folded(theirs[0], x.shape, padding, mode))
+    for ours, exact in zip(others, theirs[1:], strict=True):
+        np.testing.assert_array_equal(ours, exact)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -129,6 +149,24 @@ def test_layers_are_pytorchs(torch, mode):
     np.testing.assert_allclose(backward(2 * y), tensor.grad.numpy(), atol=1e-11)
     np.testing.assert_allclose(layer.weight.grad, theirs.weight.grad.numpy(), atol=1e-10)
     assert nn.Conv2d(**layer.config()).config() == layer.config()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_locally_connected_layers(mode):
+    layer = nn.LocallyConnected2d(2, 3, (6, 5), 3, padding=(1, 2), padding_mode=mode, dtype=np.float64, rng=0)
+    assert repr(layer).endswith(f"padding=(1, 2), padding_mode={mode})")
+    assert nn.LocallyConnected2d(**layer.config()).config() == layer.config()
+    x = np.random.default_rng(1).standard_normal((2, 2, 6, 5))
+    y, backward = layer.forward(x)
+    weight, bias = layer.weight.data, layer.bias.data
+    wanted = convc.locally_connected2d(padded(x, [(1, 1), (2, 2)], mode), weight, bias)
+    np.testing.assert_allclose(y, wanted, atol=1e-13)
+    np.testing.assert_allclose(layer(x), y)
+    grad_x, *others = convc.locally_connected2d_backward(y, x, weight, padding=(1, 2), pad_mode=mode)
+    for ours, theirs in zip((backward(y), layer.weight.grad, layer.bias.grad), (grad_x, *others), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="padding_mode must be 'zeros' or"):
+        nn.LocallyConnected2d(2, 3, 6, 3, padding_mode="same")
 
 
 def test_nan_and_infinity_are_padding_too():

@@ -125,6 +125,17 @@ def test_ceil_keeps_no_window_that_starts_in_the_padding_behind():
     assert convc.max_pool1d(np.zeros((1, 1, 6)), 3, 2, fit="ceil").shape == (1, 1, 3)
 
 
+def test_the_only_window_may_stick_out_by_less_than_a_stride():
+    x = np.array([[[3.0, 1.0, 2.0]]])
+    y, indices = convc.max_pool1d(x, 4, 6, 0, 1, fit="ceil", return_indices=True)
+    assert (y.tolist(), indices.tolist()) == ([[[3]]], [[[0]]])
+    np.testing.assert_array_equal(convc.avg_pool1d(x, 4, 6, fit="ceil"), [[[2]]])
+    assert convc.max_pool1d(x, 2**62, fit="ceil").shape == (1, 1, 1)
+    for stride, fit, end in ((1, "ceil", ", by a stride or more"), (6, "floor", ""), (6, "exact", "")):
+        with pytest.raises(ValueError, match=f"kernel_size 4 .* is larger than the padded input, 3 in .* 0{end}$"):
+            convc.max_pool1d(x, 4, stride, fit=fit)
+
+
 def test_overlapping_windows_add_their_gradients():
     x = np.array([[[0.0, 5.0, 0.0, 0.0]]])
     _, indices = convc.max_pool1d(x, 2, 1, return_indices=True)

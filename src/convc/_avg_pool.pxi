@@ -132,8 +132,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, *, count_include_pad=True
     """
     The mean of each window of an image, with the arguments of PyTorch's `avg_pool2d`.
 
-    A window is at most as large as the padded image; of what sticks out behind the padding (with ``fit="ceil"``)
-    nothing counts.
+    Of what sticks out behind the padding (with ``fit="ceil"``) nothing counts.
 
     Parameters
     ----------
@@ -150,6 +149,7 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, *, count_include_pad=True
     fit : "floor", "exact" or "ceil"
         What to do if the stride does not divide the way left: drop the rest, raise a ValueError that says what would
         fit, or add a partial window if it starts inside the image or the padding before it, as PyTorch's ``ceil_mode``.
+        It may be the only one, if it sticks out by less than a stride.
     out : ndarray, optional
         Where y goes: its shape and dtype, any strides, no overlap with x.
 
@@ -357,6 +357,7 @@ def lp_pool2d(x, norm_type, kernel_size, stride=None, *, layout="NCHW", fit="flo
     fit : "floor", "exact" or "ceil"
         What to do if the stride does not divide the way left: drop the rest, raise a ValueError that says what would
         fit, or add a partial window if it starts inside the image or the padding before it, as PyTorch's ``ceil_mode``.
+        It may be the only one, if it sticks out by less than a stride.
     out : ndarray, optional
         Where y goes: its shape and dtype, any strides, no overlap with x.
 

@@ -196,6 +196,7 @@ def locally_connected1d(
     dilation: _Axes = 1,
     *,
     layout: _Layout1d = "NCW",
+    pad_mode: _PadMode = "zeros",
     fit: _Fit = "floor",
     activation: _Activation = None,
     out: NDArray[_Real] | None = None,
@@ -209,6 +210,7 @@ def locally_connected2d(
     dilation: _Axes = 1,
     *,
     layout: _Layout2d = "NCHW",
+    pad_mode: _PadMode = "zeros",
     fit: _Fit = "floor",
     activation: _Activation = None,
     out: NDArray[_Real] | None = None,
@@ -223,6 +225,7 @@ def locally_connected1d_backward(
     dilation: _Axes = 1,
     *,
     layout: _Layout1d = "NCW",
+    pad_mode: _PadMode = "zeros",
 ) -> _Gradients[_Real]: ...
 @overload
 def locally_connected1d_backward(
@@ -234,6 +237,7 @@ def locally_connected1d_backward(
     dilation: _Axes = 1,
     *,
     layout: _Layout1d = "NCW",
+    pad_mode: _PadMode = "zeros",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
 @overload
@@ -246,6 +250,7 @@ def locally_connected2d_backward(
     dilation: _Axes = 1,
     *,
     layout: _Layout2d = "NCHW",
+    pad_mode: _PadMode = "zeros",
 ) -> _Gradients[_Real]: ...
 @overload
 def locally_connected2d_backward(
@@ -257,6 +262,7 @@ def locally_connected2d_backward(
     dilation: _Axes = 1,
     *,
     layout: _Layout2d = "NCHW",
+    pad_mode: _PadMode = "zeros",
     needs: Sequence[str],
 ) -> _SomeGradients[_Real]: ...
 def conv_transpose1d(
@@ -554,7 +560,7 @@ def max_unpool1d(
     kernel_size: _Axes,
     stride: _Axes | None = None,
     padding: _Padding = 0,
-    output_size: Sequence[SupportsIndex] | None = None,
+    output_size: _Axes | None = None,
     *,
     layout: _Layout1d = "NCW",
     out: NDArray[_Real] | None = None,
@@ -638,7 +644,7 @@ def max_unpool2d(
     kernel_size: _Axes,
     stride: _Axes | None = None,
     padding: _Padding = 0,
-    output_size: Sequence[SupportsIndex] | None = None,
+    output_size: _Axes | None = None,
     *,
     layout: _Layout2d = "NCHW",
     out: NDArray[_Real] | None = None,
@@ -722,7 +728,7 @@ def max_unpool3d(
     kernel_size: _Axes,
     stride: _Axes | None = None,
     padding: _Padding = 0,
-    output_size: Sequence[SupportsIndex] | None = None,
+    output_size: _Axes | None = None,
     *,
     layout: _Layout3d = "NCDHW",
     out: NDArray[_Real] | None = None,
@@ -836,6 +842,23 @@ def prelu(
 def prelu_backward(
     grad: NDArray[_Real], x: NDArray[_Real], weight: NDArray[_Real], axis: SupportsIndex = 1
 ) -> tuple[NDArray[_Real], NDArray[_Real]]: ...
+@overload
+def dropout(
+    x: NDArray[_Real],
+    p: SupportsFloat = 0.5,
+    *,
+    rng: np.random.Generator | int | None = None,
+    return_mask: Literal[False] = False,
+) -> NDArray[_Real]: ...
+@overload
+def dropout(
+    x: NDArray[_Real],
+    p: SupportsFloat = 0.5,
+    *,
+    rng: np.random.Generator | int | None = None,
+    return_mask: Literal[True],
+) -> tuple[NDArray[_Real], NDArray[np.bool_]]: ...
+def dropout_backward(grad: NDArray[_Real], mask: NDArray[np.bool_], p: SupportsFloat = 0.5) -> NDArray[_Real]: ...
 def softmax(x: NDArray[_Real], axis: SupportsIndex = -1, *, out: NDArray[_Real] | None = None) -> NDArray[_Real]: ...
 def softmax_backward(grad: NDArray[_Real], y: NDArray[_Real], axis: SupportsIndex = -1) -> NDArray[_Real]: ...
 @overload

@@ -116,7 +116,7 @@ def relu(x, *, out=None):
 
 def relu_backward(grad, x):
     """
-    The gradient of `relu`: ``where(x > 0, grad, 0)``.
+    The gradient of `relu`: ``where(x <= 0, 0, grad)``, which lets grad pass where x is NaN, as PyTorch does.
 
     Parameters
     ----------

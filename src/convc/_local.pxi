@@ -1,7 +1,7 @@
 # Locally connected layers, forward and backward.
 
 cdef object connect(int spatial, object x, object weight, object bias, object stride, object padding, object dilation,
-                    object layout, object fit, object activation, object out):
+                    object layout, object pad_mode, object fit, object activation, object out):
     cdef operand[4] o  # x, weight, out, bias
     cdef convc_conv_params p
     cdef int64_t[5] shape
@@ -14,7 +14,7 @@ cdef object connect(int spatial, object x, object weight, object bias, object st
         load(x, "x", REAL, ndim, last, &o[0])
         load(weight, "weight", REAL, ndim + 1, False, &o[1])
         same_dtype(&o[1], "weight", &o[0], "x")
-        parse_conv(spatial, stride, padding, dilation, 1, "zeros", fit, "auto", activation, o[1].tensor.shape + 3, &p)
+        parse_conv(spatial, stride, padding, dilation, 1, pad_mode, fit, "auto", activation, o[1].tensor.shape + 3, &p)
         check(convc_local_output_shape(ndim, o[0].tensor.shape, o[1].tensor.shape, &p, shape))
         if bias is not None:
             load(bias, "bias", REAL, 2, False, &o[3])
@@ -31,7 +31,7 @@ cdef object connect(int spatial, object x, object weight, object bias, object st
 
 
 cdef tuple connect_backward(int spatial, object grad, object x, object weight, object stride, object padding,
-                            object dilation, object layout, object needs):
+                            object dilation, object layout, object pad_mode, object needs):
     cdef operand[6] o  # grad, x, weight and the gradients of x, weight and bias
     cdef convc_conv_params p
     cdef int64_t[5] shape
@@ -47,7 +47,7 @@ cdef tuple connect_backward(int spatial, object grad, object x, object weight, o
         load(weight, "weight", REAL, ndim + 1, False, &o[2])
         same_dtype(&o[1], "x", &o[0], "grad")
         same_dtype(&o[2], "weight", &o[0], "grad")
-        parse_conv(spatial, stride, padding, dilation, 1, "zeros", "floor", "auto", None, o[2].tensor.shape + 3, &p)
+        parse_conv(spatial, stride, padding, dilation, 1, pad_mode, "floor", "auto", None, o[2].tensor.shape + 3, &p)
         check(convc_local_output_shape(ndim, o[1].tensor.shape, o[2].tensor.shape, &p, shape))
         same_shape(&o[0], "grad", shape, ndim, last)
         if mask & 1:
@@ -69,8 +69,8 @@ cdef tuple connect_backward(int spatial, object grad, object x, object weight, o
         release(o, 6)
 
 
-def locally_connected1d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCW", fit="floor",
-                        activation=None, out=None):
+def locally_connected1d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCW", pad_mode="zeros",
+                        fit="floor", activation=None, out=None):
     """
     Convolution of sequences without parameter sharing: `locally_connected2d` with one spatial axis.
 
@@ -79,7 +79,7 @@ def locally_connected1d(x, weight, bias=None, stride=1, padding=0, dilation=1, *
     x : ndarray, (n, in_channels, width), or (n, width, in_channels) with layout "NWC"
     weight : ndarray, (out_width, out_channels, in_channels, kernel_width)
     bias : ndarray, (out_width, out_channels), optional
-    stride, padding, dilation, layout, fit, activation, out
+    stride, padding, dilation, layout, pad_mode, fit, activation, out
         As in `locally_connected2d`; what is given for each axis is a tuple of one.
 
     Returns
@@ -99,11 +99,11 @@ def locally_connected1d(x, weight, bias=None, stride=1, padding=0, dilation=1, *
     >>> convc.locally_connected1d(x, weight)
     array([[[  1.,  30., 500.]]], dtype=float32)
     """
-    return connect(1, x, weight, bias, stride, padding, dilation, layout, fit, activation, out)
+    return connect(1, x, weight, bias, stride, padding, dilation, layout, pad_mode, fit, activation, out)
 
 
-def locally_connected2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", fit="floor",
-                        activation=None, out=None):
+def locally_connected2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *, layout="NCHW", pad_mode="zeros",
+                        fit="floor", activation=None, out=None):
     """
     Convolution of images without parameter sharing: each output position has filters of its own.
 
@@ -128,9 +128,11 @@ def locally_connected2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *
     stride, dilation : int or (int, int), at least 1
         Steps between outputs, and between the inputs that one output reads.
     padding : int, (int, int), ((before, after), (before, after)), "valid" or "same"
-        Zeros around the image, as in `conv2d`.
+        Elements added around the image, as in `conv2d`.
     layout : "NCHW" or "NHWC"
         The order of axes of x and of the result. Neither is converted to the other.
+    pad_mode : "zeros", "reflect", "replicate" or "circular"
+        What is added, as in `conv2d`. All but zeros take a padded copy of x.
     fit : "floor" or "exact"
         What to do if the stride does not divide the way left: drop the rest, or raise a ValueError that says what
         would fit.
@@ -173,10 +175,11 @@ def locally_connected2d(x, weight, bias=None, stride=1, padding=0, dilation=1, *
     >>> np.array_equal(y, convc.conv2d(x, shared))
     True
     """
-    return connect(2, x, weight, bias, stride, padding, dilation, layout, fit, activation, out)
+    return connect(2, x, weight, bias, stride, padding, dilation, layout, pad_mode, fit, activation, out)
 
 
-def locally_connected1d_backward(grad, x, weight, stride=1, padding=0, dilation=1, *, layout="NCW", needs=_ALL_NEEDS):
+def locally_connected1d_backward(grad, x, weight, stride=1, padding=0, dilation=1, *, layout="NCW", pad_mode="zeros",
+                                 needs=_ALL_NEEDS):
     """
     The gradients of `locally_connected1d`; all as for `locally_connected2d_backward`, with one spatial axis.
 
@@ -185,7 +188,7 @@ def locally_connected1d_backward(grad, x, weight, stride=1, padding=0, dilation=
     grad : ndarray, of the shape of the output
     x, weight : ndarray
         What the forward pass had.
-    stride, padding, dilation, layout
+    stride, padding, dilation, layout, pad_mode
         What the forward pass had.
     needs : tuple of str
         Which gradients to compute, of "x", "weight" and "bias".
@@ -207,10 +210,11 @@ def locally_connected1d_backward(grad, x, weight, stride=1, padding=0, dilation=
     >>> grad_x
     array([[[1., 5., 4.]]], dtype=float32)
     """
-    return connect_backward(1, grad, x, weight, stride, padding, dilation, layout, needs)
+    return connect_backward(1, grad, x, weight, stride, padding, dilation, layout, pad_mode, needs)
 
 
-def locally_connected2d_backward(grad, x, weight, stride=1, padding=0, dilation=1, *, layout="NCHW", needs=_ALL_NEEDS):
+def locally_connected2d_backward(grad, x, weight, stride=1, padding=0, dilation=1, *, layout="NCHW", pad_mode="zeros",
+                                 needs=_ALL_NEEDS):
     """
     The gradients of `locally_connected2d` with respect to its input, weight and bias.
 
@@ -220,7 +224,7 @@ def locally_connected2d_backward(grad, x, weight, stride=1, padding=0, dilation=
         The gradient of the loss with respect to the output, before any activation. Of one dtype with x and weight.
     x : ndarray, (n, in_channels, height, width), or (n, height, width, in_channels) with layout "NHWC"
     weight : ndarray, (out_height * out_width, out_channels, in_channels, kernel_height, kernel_width)
-    stride, padding, dilation, layout
+    stride, padding, dilation, layout, pad_mode
         What the forward pass had.
     needs : tuple of str
         Which gradients to compute, of "x", "weight" and "bias".
@@ -245,4 +249,4 @@ def locally_connected2d_backward(grad, x, weight, stride=1, padding=0, dilation=
     >>> grad_x.shape, grad_weight.shape, grad_bias[0]
     ((5, 1, 3, 3), (4, 2, 1, 2, 2), array([5., 5.], dtype=float32))
     """
-    return connect_backward(2, grad, x, weight, stride, padding, dilation, layout, needs)
+    return connect_backward(2, grad, x, weight, stride, padding, dilation, layout, pad_mode, needs)

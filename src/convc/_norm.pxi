@@ -64,7 +64,9 @@ def batch_norm(x, running_mean, running_var, weight=None, bias=None, training=Fa
     In use, mean and variance are the running ones. In training they are those of the channel in this batch, and the
     running ones, where given, move towards them in place: ``running = (1 - momentum) * running + momentum * new``, with
     the variance of the sample (divided by one less than the count). The sums are taken around means, so that numbers
-    that lie far from zero lose nothing. Ioffe and Szegedy, https://arxiv.org/abs/1502.03167.
+    that lie far from zero lose nothing, and with room for the squares of any float32; beyond 1e36, differences from the
+    mean and the sums of gradients may still overflow, as may squares of float64 beyond 1e154. Ioffe and Szegedy,
+    https://arxiv.org/abs/1502.03167.
 
     Parameters
     ----------

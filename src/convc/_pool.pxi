@@ -117,6 +117,7 @@ def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, *, layout="NC
     fit : "floor", "exact" or "ceil"
         What to do if the stride does not divide the way left: drop the rest, raise a ValueError that says what would
         fit, or add a partial window if it starts inside the image or the padding before it, as PyTorch's ``ceil_mode``.
+        It may be the only one, if it sticks out by less than a stride.
     return_indices : bool
         Also return where each maximum was.
     out : ndarray, optional

@@ -105,7 +105,7 @@ class _Sweep:
     def length(self, fit: str, pool: bool) -> int:
         """How many positions the window takes."""
         way = self.padded - self.span
-        if way < 0:
+        if way < 0 and not (fit == "ceil" and -way < self.stride):  # as PyTorch's pools have it
             raise ValueError(
                 f"kernel_size {self.kernel} with dilation {self.dilation} spans {self.span}, but the input of "
                 f"{self.size} with padding {self.padding[0]} and {self.padding[1]} has only {self.padded}"
@@ -115,7 +115,7 @@ class _Sweep:
                 f"padding must be at most half of the window's {self.span}, "
                 f"got {self.padding} in spatial dimension {self.axis}"
             )
-        steps, rest = divmod(way, self.stride)
+        steps, rest = divmod(max(0, way), self.stride)
         if fit == "floor":
             return steps + 1
         if fit == "exact":
@@ -181,7 +181,8 @@ def output_shape(
     padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"`` or ``"same"``
     fit : {"floor", "exact", "ceil"}
         What happens when the stride does not divide the way left: drop the rest, raise, or add a partial window that
-        still begins inside the input or the padding before it, as PyTorch does.
+        still begins inside the input or the padding before it, as PyTorch does. It may be the only one, if it sticks
+        out by less than a stride.
     pool : bool
         Whether the window is a pool's, which must not have more than half of itself in the padding on either side.
 

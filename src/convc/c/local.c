@@ -2,6 +2,10 @@
  * them from memory is the work: each is read once for all images, and each gradient of one is written once. */
 #include "local.h"
 
+#include <string.h>
+
+#include "pad.h"
+
 #define WEIGHT_FLOPS 16.0 /* what it costs to fetch a weight, in flops */
 #define TASKS 32 /* at least, if there is so much to share out */
 #define ACROSS 16 /* positions at most: a line of the cache, where the outputs of a row are side by side */
@@ -107,6 +111,19 @@ static convc_status run_positions(local *l, void (*run)(const local *l, int64_t 
                           convc_kernels_for(l->c.dtype)->local_workspace);
 }
 
+/* Padding that is taken from the image is copied with it, once: each position reads its weights for all images. */
+static convc_status run_padded(local *l, const convc_conv_params *p, int ndim,
+                               void (*run)(const local *l, int64_t task, void *workspace)) {
+    padding padded;
+    convc_loan loan;
+    if (!convc_is_padded(p, ndim)) return run_positions(l, run);
+    TRY(convc_borrow_padded(&l->c, p->pad_mode, &padded, &loan));
+    convc_status status = convc_pad(&padded);
+    if (status == CONVC_OK) status = run_positions(l, run);
+    convc_return(CONVC_PADDED, &loan);
+    return status;
+}
+
 convc_status convc_local_forward(const convc_tensor *x, const convc_tensor *w, const convc_tensor *bias,
                                  const convc_conv_params *p, const convc_tensor *y) {
     TRY(check_forward(x, w, bias, p, y));
@@ -114,7 +131,7 @@ convc_status convc_local_forward(const convc_tensor *x, const convc_tensor *w, c
     local l = local_of(x, w, y, p);
     l.c.activation = p->activation;
     l.bias = bias;
-    return run_positions(&l, convc_kernels_for(x->dtype)->local_forward);
+    return run_padded(&l, p, x->ndim, convc_kernels_for(x->dtype)->local_forward);
 }
 
 convc_status convc_local_backward_weight(const convc_tensor *grad_y, const convc_tensor *x, const convc_conv_params *p,
@@ -122,7 +139,7 @@ convc_status convc_local_backward_weight(const convc_tensor *grad_y, const convc
     TRY(check_backward(grad_y, x, "x", grad_w, "grad_weight", p, grad_w, "grad_weight"));
     if (x->shape[0] == 0) return convc_fill_zero(grad_w);
     local l = local_of(x, grad_w, grad_y, p);
-    return run_positions(&l, convc_kernels_for(x->dtype)->local_weight);
+    return run_padded(&l, p, x->ndim, convc_kernels_for(x->dtype)->local_weight);
 }
 
 /* ---- the gradient of the data ----
@@ -158,25 +175,41 @@ static void band_task(const void *context, int64_t task, void *workspace) {
     j->kernels->local_data(l, &b, workspace);
 }
 
+/* Adds to an image of zeros. */
+static convc_status run_bands(local *l) {
+    band_job j = {.l = l, .kernels = convc_kernels_for(l->c.dtype)};
+    l->bands[0] = bands_along(&l->c, 1);
+    l->bands[1] = min_i64(bands_along(&l->c, 2), ceil_div(4 * TASKS, l->bands[0])); /* a quarter of them at a time */
+    l->channel_parts = min_i64(l->c.x.c, ceil_div(TASKS, l->bands[0] * l->bands[1]));
+    for (int turn = 0; turn < 4; turn++) {
+        for (int i = 0; i < 2; i++) {
+            j.first[i] = i ? turn % 2 : turn / 2;
+            j.count[i] = (l->bands[i] + 1 - j.first[i]) / 2;
+        }
+        TRY(convc_parallel(band_task, &j, j.count[0] * j.count[1] * l->channel_parts, flops_of(l) / 4,
+                           j.kernels->local_workspace));
+    }
+    return CONVC_OK;
+}
+
 convc_status convc_local_backward_data(const convc_tensor *grad_y, const convc_tensor *w, const convc_conv_params *p,
                                        const convc_tensor *grad_x) {
     TRY(check_backward(grad_y, grad_x, "grad_x", w, "weight", p, grad_x, "grad_x"));
     if (grad_x->shape[0] == 0) return CONVC_OK;
-    TRY(convc_fill_zero(grad_x));
     local l = local_of(grad_x, w, grad_y, p);
-    band_job j = {.l = &l, .kernels = convc_kernels_for(l.c.dtype)};
-    l.bands[0] = bands_along(&l.c, 1);
-    l.bands[1] = min_i64(bands_along(&l.c, 2), ceil_div(4 * TASKS, l.bands[0])); /* a quarter of them at a time */
-    l.channel_parts = min_i64(l.c.x.c, ceil_div(TASKS, l.bands[0] * l.bands[1]));
-    for (int turn = 0; turn < 4; turn++) {
-        for (int i = 0; i < 2; i++) {
-            j.first[i] = i ? turn % 2 : turn / 2;
-            j.count[i] = (l.bands[i] + 1 - j.first[i]) / 2;
-        }
-        TRY(convc_parallel(band_task, &j, j.count[0] * j.count[1] * l.channel_parts, flops_of(&l) / 4,
-                           j.kernels->local_workspace));
+    if (!convc_is_padded(p, grad_x->ndim)) {
+        TRY(convc_fill_zero(grad_x));
+        return run_bands(&l);
     }
-    return CONVC_OK;
+    padding padded;
+    convc_loan loan;
+    TRY(convc_borrow_padded(&l.c, p->pad_mode, &padded, &loan));
+    memset(padded.copy.data, 0, (size_t)(padded.copy.n * padded.copy.stride_n * convc_itemsize(l.c.dtype)));
+    convc_status status = run_bands(&l);
+    if (status == CONVC_OK) status = convc_fill_zero(grad_x);
+    if (status == CONVC_OK) status = convc_fold(&padded);
+    convc_return(CONVC_PADDED, &loan);
+    return status;
 }
 
 /* ---- the gradient of the bias: sums over the batch ---- */

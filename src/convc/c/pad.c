@@ -118,6 +118,8 @@ static convc_status move(const padding *p, void (*run)(const padding *, int64_t,
 
 convc_status convc_pad(const padding *p) { return move(p, convc_kernels_for(p->dtype)->pad_rows, padding_rows(p)); }
 
+convc_status convc_fold(const padding *p) { return move(p, convc_kernels_for(p->dtype)->fold_planes, padding_planes(p)); }
+
 /* ---- passes: over boxes whose pixels need a copy, in pieces ---- */
 
 typedef struct pass {
@@ -176,6 +178,13 @@ static conv conv_of_box(const conv *c, const volume *x, const box *outputs, int6
     return part;
 }
 
+convc_status convc_borrow_padded(conv *c, convc_pad_mode mode, padding *p, convc_loan *loan) {
+    box outputs = all_outputs(c), pixels = pixels_under(c, &outputs);
+    if (!borrow_copy(c, mode, &pixels, 0, c->x.n, p, loan)) return CONVC_NO_MEMORY;
+    *c = conv_of_box(c, &p->copy, &outputs, 0, c->x.n);
+    return CONVC_OK;
+}
+
 /* Outputs, or the gradient of the weights, by boxes of outputs. */
 static convc_status run_outputs(pass *p, convc_status (*run)(pass *p, const conv *part)) {
     const conv *c = p->c;
@@ -223,7 +232,7 @@ convc_status convc_padded_forward(const conv *c, convc_pad_mode mode, const pack
 
 static convc_status add_weights(const conv *part, const volume *total) {
     padding sum = {.image = *total, .copy = part->w};
-    return move(&sum, convc_kernels_for(part->dtype)->fold_planes, padding_planes(&sum));
+    return convc_fold(&sum);
 }
 
 /* A filter bank of the same size, dense. */
@@ -278,7 +287,7 @@ static convc_status data_piece(pass *p, const box *pixels, int64_t n0, int64_t n
     for (int i = 0; i < 3; i++) part.pad[i] = c->pad[i] + pixels->lo[i] - outputs.lo[i] * c->step[i];
     if (!convc_reaches_all(&part)) memset(padded.copy.data, 0, (size_t)copy_bytes(c, pixels, n1 - n0));
     convc_status status = convc_data_gradient(&part);
-    if (status == CONVC_OK) status = move(&padded, convc_kernels_for(c->dtype)->fold_planes, padding_planes(&padded));
+    if (status == CONVC_OK) status = convc_fold(&padded);
     convc_return(CONVC_PADDED, &loan);
     return status;
 }

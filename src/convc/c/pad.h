@@ -30,8 +30,9 @@ static inline int64_t padding_planes(const padding *p) {
     return p->copy.n * (p->channels_last ? ceil_div(p->copy.c, PADDING_CHANNELS) : p->copy.c);
 }
 
-/* Fills the copy. */
+/* Fills the copy; adds it to the image. */
 convc_status convc_pad(const padding *p);
+convc_status convc_fold(const padding *p);
 
 /* Is there padding, and of another kind than zeros? */
 static inline int convc_is_padded(const convc_conv_params *p, int ndim) {
@@ -49,5 +50,8 @@ typedef struct packed_weights {
 convc_status convc_padded_forward(const conv *c, convc_pad_mode mode, const packed_weights *packed); /* may be NULL */
 convc_status convc_padded_data_gradient(const conv *c, convc_pad_mode mode, const convc_tensor *grad_x);
 convc_status convc_padded_weight_gradient(const conv *c, convc_pad_mode mode);
+
+/* For what cannot be computed in pieces: lends a copy, not yet filled, of all that the outputs look at, which then is c's image. */
+convc_status convc_borrow_padded(conv *c, convc_pad_mode mode, padding *p, convc_loan *loan);
 
 #endif

@@ -217,13 +217,14 @@ static convc_status sweep_length(const sweep *s, int dim, int64_t *length) {
         return INVALID("kernel_size %lld with dilation %lld is too large in spatial dimension %d", (ll)s->kernel, (ll)s->dilation,
                        dim);
     if (padded < 0) return INVALID("padding (%lld, %lld) is too large in spatial dimension %d", (ll)s->before, (ll)s->after, dim);
-    if (padded < reach)
-        return INVALID("kernel_size %lld (with dilation, %lld) is larger than the padded input, %lld in spatial dimension %d",
-                       (ll)s->kernel, (ll)reach, (ll)padded, dim);
+    /* As in PyTorch, a partial window may be the only one; there, too, it must not lack a whole stride. */
+    if (padded < reach && !(s->fit == CONVC_CEIL && reach - padded < s->stride))
+        return INVALID("kernel_size %lld (with dilation, %lld) is larger than the padded input, %lld in spatial dimension %d%s",
+                       (ll)s->kernel, (ll)reach, (ll)padded, dim, s->fit == CONVC_CEIL ? ", by a stride or more" : "");
     if (s->is_pool && (s->before > reach / 2 || s->after > reach / 2))
         return INVALID("padding must be at most half of the window's %lld, got (%lld, %lld) in spatial dimension %d", (ll)reach,
                        (ll)s->before, (ll)s->after, dim);
-    int64_t way = padded - reach, rest = way % s->stride;
+    int64_t way = max_i64(0, padded - reach), rest = way % s->stride;
     if (s->fit == CONVC_EXACT && rest) return does_not_fit(s, dim, reach, rest);
     *length = way / s->stride + 1;
     /* A partial last window counts if it starts inside the input or its leading padding, as in PyTorch. */
@@ -333,7 +334,6 @@ convc_status convc_conv_transpose_output_shape(int ndim, const int64_t *x, const
 convc_status convc_local_output_shape(int ndim, const int64_t *x, const int64_t *w, const convc_conv_params *p, int64_t *y) {
     if (ndim != 3 && ndim != 4) return INVALID("an image of a locally connected layer must have 3 or 4 dimensions, got %d", ndim);
     if (p->groups != 1) return INVALID("groups must be 1 for locally connected layers, got %lld", (ll)p->groups);
-    if (p->pad_mode != CONVC_PAD_ZEROS) return INVALID("pad_mode must be zeros for locally connected layers");
     TRY(convc_conv_output_shape(ndim, x, w + 1, p, y));
     int64_t positions = ndim == 3 ? y[2] : convc_times(y[2], y[3]);
     if (w[0] == positions) return CONVC_OK;

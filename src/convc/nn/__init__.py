@@ -36,6 +36,7 @@ from convc.nn._sequential import Sequential
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d
 from convc.nn._summary import Summary
 from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from convc.nn._unpool import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
     "GELU",
@@ -77,6 +78,9 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Module",
     "PReLU",
     "Parameter",

@@ -181,9 +181,9 @@ class Dropout(Module):
     def forward(self, x: Array) -> tuple[Array, Backward]:
         if self.p == 0:
             return x, lambda grad: grad
-        kept = self.rng.random(x.shape, dtype=x.dtype.type) >= self.p
-        factor = np.multiply(kept, 1 / (1 - self.p) if self.p < 1 else 0, dtype=x.dtype)
-        return x * factor, lambda grad: grad * factor
+        p = self.p
+        y, mask = _core.dropout(x, p, rng=self.rng, return_mask=True)
+        return y, lambda grad: _core.dropout_backward(grad, mask, p)
 
     def forward_inference(self, x: Array) -> tuple[Array, Backward]:
         return x, lambda grad: grad

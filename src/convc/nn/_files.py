@@ -12,7 +12,19 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from convc.nn import _activation, _blocks, _dense, _local, _norm, _pool, _resize, _sequential, _spatial, _transpose
+from convc.nn import (
+    _activation,
+    _blocks,
+    _dense,
+    _local,
+    _norm,
+    _pool,
+    _resize,
+    _sequential,
+    _spatial,
+    _transpose,
+    _unpool,
+)
 from convc.nn._module import Array, IncompatibleKeys, Module
 from convc.nn._weights import choice
 
@@ -45,6 +57,9 @@ _LAYERS: dict[str, type[Module]] = {
         _pool.AdaptiveMaxPool3d,
         _pool.GlobalAvgPool,
         _pool.GlobalMaxPool,
+        _unpool.MaxUnpool1d,
+        _unpool.MaxUnpool2d,
+        _unpool.MaxUnpool3d,
         _local.LocallyConnected1d,
         _local.LocallyConnected2d,
         _dense.Linear,

@@ -25,6 +25,7 @@ class _LocallyConnected(Convolution):
         padding: shapes.Padding = 0,
         dilation: shapes.Axes = 1,
         bias: bool = True,
+        padding_mode: str = "zeros",
         *,
         layout: str | None = None,
         fit: str = "floor",
@@ -37,7 +38,8 @@ class _LocallyConnected(Convolution):
         self.in_channels = shapes.integer(in_channels, "in_channels", 1)
         self.out_channels = shapes.integer(out_channels, "out_channels", 1)
         self.input_size = shapes.axes(input_size, self._ndim, "input_size")
-        self.groups, self.padding_mode, self.output_padding = 1, "zeros", (0,) * self._ndim
+        self.groups, self.output_padding = 1, (0,) * self._ndim
+        self.padding_mode = choice(padding_mode, "padding_mode", ("zeros", "reflect", "replicate", "circular"))
         self.activation = choice(activation, "activation", (None, "relu"))
         windows = self.kernel_size, self.stride, self.padding, self.dilation
         shape = self.weight_shape(self.in_channels, self.out_channels, self.input_size, *windows, fit)
@@ -62,9 +64,6 @@ class _LocallyConnected(Convolution):
     def _geometry(self) -> tuple[Any, ...]:
         return self.stride, self.padding, self.dilation
 
-    def _modes(self) -> dict[str, Any]:
-        return {"layout": self.layout}
-
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         size = self._split(input_shape)[1]
         if tuple(size) != self.input_size:
@@ -75,7 +74,7 @@ class _LocallyConnected(Convolution):
 
     def config(self) -> dict[str, Any]:
         config = {**super().config(), "input_size": self.input_size}
-        del config["groups"], config["padding_mode"]
+        del config["groups"]
         return config
 
     def __repr__(self) -> str:
@@ -119,6 +118,8 @@ class LocallyConnected2d(_LocallyConnected):
     padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"`` or ``"same"``
     bias : bool
         One for each position and output channel.
+    padding_mode : {"zeros", "reflect", "replicate", "circular"}
+        What is added around the image, see `convc.conv2d`.
     layout : {"NCHW", "NHWC"}
         Of the input and the output; the weight is (positions, out_channels, in_channels, height, width) in both.
     fit : {"floor", "exact"}

@@ -41,19 +41,21 @@ class _MaxPool(_Pool):
         stride: shapes.Axes | None = None,
         padding: shapes.Padding = 0,
         dilation: shapes.Axes = 1,
+        return_indices: bool = False,
         *,
         layout: str | None = None,
         fit: str = "floor",
     ) -> None:
         self._set(kernel_size, stride, padding, dilation, layout, fit)
+        self.return_indices = bool(return_indices)
 
-    def __call__(self, x: Array) -> Array:
-        y: Array = self._run(x, False)
-        return y
+    def __call__(self, x: Array) -> Any:
+        return self._run(x, self.return_indices)
 
-    def forward(self, x: Array) -> tuple[Array, Backward]:
+    def forward(self, x: Array) -> tuple[Any, Backward]:
         y, indices = self._run(x, True)
-        return y, lambda grad: type(self)._gradient(grad, indices, x.shape, layout=self.layout)
+        outputs = (y, indices) if self.return_indices else y
+        return outputs, lambda grad: type(self)._gradient(grad, indices, x.shape, layout=self.layout)
 
     def _run(self, x: Array, return_indices: bool) -> Any:
         windows = self.kernel_size, self.stride, self.padding, self.dilation
@@ -65,6 +67,7 @@ class _MaxPool(_Pool):
             "stride": self.stride,
             "padding": self.padding,
             "dilation": self.dilation,
+            "return_indices": self.return_indices,
             "layout": self.layout,
             "fit": self.fit,
         }
@@ -72,6 +75,7 @@ class _MaxPool(_Pool):
     def __repr__(self) -> str:
         kernel, stride, padding, dilation = map(_short, (self.kernel_size, self.stride, self.padding, self.dilation))
         text = f"kernel_size={kernel}, stride={stride}, padding={padding}, dilation={dilation}"
+        text += ", return_indices=True" if self.return_indices else ""
         return f"{type(self).__name__}({text}{self._extras()})"
 
 
@@ -101,6 +105,10 @@ class MaxPool2d(_MaxPool):
     stride : int or one int for each axis, optional
         `kernel_size` if not given.
     padding, dilation : int or one int for each axis
+    return_indices : bool
+        Whether the output is ``(y, indices)``, the maxima and their places, which `MaxUnpool2d` wants. `backward` takes
+        the gradient of y alone. The next layer of a `Sequential` could not take both: this is for modules of one's own,
+        and for the end of a network.
     layout : {"NCHW", "NHWC"}
     fit : {"floor", "exact", "ceil"}
         What happens to a rest that the stride leaves: dropped, an error, or a partial window for it.

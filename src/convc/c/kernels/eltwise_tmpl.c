@@ -34,7 +34,10 @@ static inline vec FN(within)(vec x, real bound) {
     return vsub(vzero(), vmax_or_second(vset1(-bound), vsub(vzero(), low)));
 }
 
-static inline vec FN(relu_backward)(FN(seen) v) { return FN(where_positive)(v.in[1], v.in[0], vzero()); }
+/* NaN is not stopped: no gradient is a clean 0 for what is no number. */
+static inline vec FN(relu_backward)(FN(seen) v) {
+    return vselect(visnan(v.in[1]), v.in[0], FN(where_positive)(v.in[1], v.in[0], vzero()));
+}
 static inline vec FN(leaky_relu_backward)(FN(seen) v) { return FN(where_positive)(v.in[1], v.in[0], vmul(v.in[0], v.parameter)); }
 static inline vec FN(prelu_backward)(FN(seen) v) { return FN(where_positive)(v.in[1], v.in[0], vmul(v.in[0], v.in[2])); }
 static inline vec FN(prelu_terms)(FN(seen) v) { return FN(where_positive)(v.in[1], vzero(), vmul(v.in[0], v.in[1])); }

@@ -116,6 +116,18 @@ static inline int FN(is_along)(const norm_block *b) {
 /* ---- moments. Sums of squares lose digits the further the numbers lie from where they are summed around. That is the mean of what
  * was seen before, so the loss is in proportion to a spread that is really there. ---- */
 
+/* n pixels, `step` apart, in double: squares of floats beyond 1e19, and sums of larger ones, do not fit in a float. */
+static void FN(moments_wide)(const real *x, int64_t step, int64_t n, moments *m) {
+    double center = (double)x[0], sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)x[i * step] - center;
+        sum += d;
+        squares += d * d;
+    }
+    sum /= (double)n;
+    moments_add(m, (double)n, center + sum, squares - sum * sum * (double)n);
+}
+
 static void FN(moments_along)(const real *x, int64_t n, moments *m) {
     for (int64_t i = 0; i < n; i += NORM_PIXELS) {
         int64_t count = min_i64(NORM_PIXELS, n - i);
@@ -123,7 +135,9 @@ static void FN(moments_along)(const real *x, int64_t n, moments *m) {
         double sum = 0, squares = 0;
         FN(pair_along)(x + i, NULL, count, center, &sum, &squares);
         sum /= (double)count;
-        moments_add(m, (double)count, (double)center + sum, squares - sum * sum * (double)count);
+        if (isfinite(sum) && isfinite(squares))
+            moments_add(m, (double)count, (double)center + sum, squares - sum * sum * (double)count);
+        else FN(moments_wide)(x + i, 1, count, m);
     }
 }
 
@@ -142,7 +156,9 @@ static inline ALWAYS_INLINE void FN(moments_across)(const real *x, int64_t step,
         FN(pair_across)(x + i * step, step, NULL, 0, pixels, count, lanes, center, sums, squares);
         for (int64_t c = 0; c < channels; c++) {
             double sum = sums[c] / (double)pixels;
-            moments_add(&m[c], (double)pixels, (double)center[c] + sum, squares[c] - sum * sum * (double)pixels);
+            if (isfinite(sum) && isfinite(squares[c]))
+                moments_add(&m[c], (double)pixels, (double)center[c] + sum, squares[c] - sum * sum * (double)pixels);
+            else FN(moments_wide)(x + i * step + c, step, pixels, &m[c]);
         }
     }
 }
