@@ -276,6 +276,13 @@ def test_architecture_draws_blocks_as_one_and_elementwise_layers_with_the_one_be
     assert {"5 Flatten", "6 Dropout", "2 MaxPool2d 2 \N{MULTIPLICATION SIGN} 2 / 2"} <= set(words)
 
 
+def test_architecture_draws_all_convolutions_alike():
+    for layer in (nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(1, 2, 3), nn.LocallyConnected2d(1, 2, 8, 3)):
+        words = texts(plot.architecture(nn.Sequential(layer, nn.MaxPool2d(2)), (1, 8, 8)))
+        assert {"convolution", "pooling"} <= set(words)
+        assert "other" not in words
+
+
 def test_architecture_shows_sizes():
     """Twice the height is drawn as a root of two, in both layouts."""
     for layout, shape in (("NCHW", (1, 8, 8)), ("NHWC", (8, 8, 1))):
