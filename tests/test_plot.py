@@ -406,6 +406,20 @@ def test_receptive_fields_of_all_kinds(name, with_image):
     check_texts(figure)
 
 
+@pytest.mark.parametrize("side", [8, 1000])
+def test_squares_at_the_border_are_not_cut_off(side):
+    net = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
+    axes = plot.receptive_field(net, (1, side, side), position=(0, side - 5)).axes[1]
+    for square in axes.patches[:-1]:
+        if not square.get_fill():
+            box = square.get_window_extent()
+            half = square.get_linewidth() / 2 * axes.figure.dpi / 72
+            assert axes.bbox.x0 <= box.x0 - half
+            assert box.x1 + half <= axes.bbox.x1
+            assert axes.bbox.y0 <= box.y0 - half
+            assert box.y1 + half <= axes.bbox.y1
+
+
 def test_receptive_field_on_grey_pixels():
     grey = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     shown = plot.receptive_field(digit_net(), (1, 8, 8), image=grey).axes[1].images[0].get_array()
