@@ -335,7 +335,7 @@ def test_saliency(layout):
     assert "What the score of class 3 depends on" in texts(figure)
     gradient = nn.input_gradient(net, image[np.newaxis], 3)[0]
     shown = figure.axes[1].images[0].get_array()
-    np.testing.assert_allclose(shown**2, np.abs(gradient).max(axis=0 if layout == "NCHW" else -1), rtol=1e-5)
+    np.testing.assert_allclose(shown, np.abs(gradient).max(axis=0 if layout == "NCHW" else -1), rtol=1e-5)
     assert all(parameter.grad is None for parameter in net.parameters())
     best = int(net(image[np.newaxis]).argmax())
     assert f"What the score of class {best} depends on" in texts(plot.saliency(net, image))
