@@ -106,6 +106,26 @@ def test_filters_are_white_at_zero():
     assert image.get_clim() == (-1, 1)
 
 
+def test_filters_of_a_layer():
+    layer = nn.Conv2d(2, 4, 3, layout="NHWC", rng=0)
+    shown, expected = (plot.filters(of).axes[0].images[0].get_array() for of in (layer, layer.weight.data))
+    np.testing.assert_array_equal(shown, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "note"),
+    [
+        ((8, 1, 3, 3), "blue < 0 < red"),
+        ((8, 3, 3, 3), "three channels as colours, grey at zero"),
+        ((40, 2, 3, 3), "blue < 0 < red; row = output, column = input channel"),
+    ],
+)
+def test_filters_say_what_they_show(shape, note):
+    figure = plot.filters(np.ones(shape))
+    assert note in texts(figure)
+    check_texts(figure)
+
+
 def test_columns():
     narrow = plot.filters(np.ones((6, 1, 3, 3)), columns=1).axes[0].images[0].get_array()
     wide = plot.filters(np.ones((6, 1, 3, 3)), columns=100).axes[0].images[0].get_array()
@@ -448,6 +468,7 @@ def test_effective_receptive_field():
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
+        (lambda: plot.filters(nn.Linear(2, 2)), TypeError, "weight must be an array or a Conv2d, got Linear"),
         (lambda: plot.architecture("net", (1, 8, 8)), TypeError, "net must be a Module, got str"),
         (lambda: plot.architecture(digit_net(), (3, 8, 8)), ValueError, "layer 0"),
         (lambda: plot.architecture(digit_net(), 8), TypeError, "input_shape"),
@@ -496,5 +517,6 @@ def test_pyplot_is_not_touched_and_matplotlib_is_lazy():
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install convc\[plot\]"):
-        plot.filters(np.ones((2, 1, 3, 3)))
+    for draw in (lambda: plot.filters(np.ones((2, 1, 3, 3))), lambda: plot.feature_maps(digit_net(), IMAGE)):
+        with pytest.raises(ImportError, match=r"pip install convc\[plot\]"):
+            draw()
