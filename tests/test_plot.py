@@ -137,9 +137,33 @@ def test_columns():
 
 
 def test_activation_maps():
-    maps = np.array([[[0.0, -1.0]], [[4.0, 9.0]]])
-    shown = plot.activation_maps(maps).axes[0].images[0].get_array().compressed()
-    assert set(np.unique(shown[~np.isnan(shown)])) == {0.0, 2.0, 3.0}  # roots; what is below zero is as dark as zero
+    maps = np.array([[[0.0, 1.0]], [[4.0, 9.0]]])
+    figure = plot.activation_maps(maps)
+    shown = figure.axes[0].images[0].get_array().compressed()
+    assert set(np.unique(shown[~np.isnan(shown)])) == {0.0, 1.0, 2.0, 3.0}  # roots
+    assert "blue < 0 < red" not in texts(figure)
+
+
+def test_activation_maps_below_zero():
+    figure = plot.activation_maps(np.array([[[0.0, -1.0]], [[4.0, -9.0]]]))
+    image = figure.axes[0].images[0]
+    shown = image.get_array().compressed()
+    assert set(np.unique(shown[~np.isnan(shown)])) == {-3.0, -1.0, 0.0, 2.0}
+    assert image.get_clim() == (-3, 3)
+    red, _, blue, _ = image.to_rgba(np.array([[-2.0, 0.0, 2.0]]))[0].T
+    assert blue[0] > red[0]
+    assert red[1] == pytest.approx(blue[1], abs=0.01)
+    assert red[2] > blue[2]
+    assert "blue < 0 < red" in texts(figure)
+
+
+def test_feature_maps_have_two_colours_only_where_there_are_two_signs():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.Tanh(), nn.Conv2d(4, 4, 3, rng=1), nn.ReLU())
+    figure = plot.feature_maps(net, IMAGE)
+    signed, positive = (word for word in texts(figure) if word.startswith("4 maps of"))
+    assert signed.endswith("; blue < 0 < red")
+    assert "blue" not in positive
+    check_texts(figure)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,9 @@ def filters(weight: np.ndarray | Conv2d, columns: int | None = None) -> Figure:
 
 def activation_maps(maps: np.ndarray, columns: int | None = None) -> Figure:
     """
-    What each channel of a layer answers to one image, from pale for zero and below to dark for the strongest answer.
+    What each channel of a layer answers to one image, from pale for zero to dark for the strongest answer.
+
+    Where some answers are negative, as after tanh, they are blue and the positive ones red, white at zero.
 
     Parameters
     ----------
@@ -103,7 +105,8 @@ def activation_maps(maps: np.ndarray, columns: int | None = None) -> Figure:
     maps = checked(maps, 3, "maps", "(channels, height, width)")
     check_columns(columns)
     image = mosaic(maps, columns)
-    figure, axes = picture(image, f"{maps.shape[0]} activation maps of {times(maps.shape[1:])}")
+    note = SIGNS if _is_signed(maps) else ""
+    figure, axes = picture(image, f"{maps.shape[0]} activation maps of {times(maps.shape[1:])}", note)
     draw_maps(axes, image)
     return figure
 
@@ -113,6 +116,8 @@ def feature_maps(
 ) -> Figure:
     """
     What several layers of a network answer to one image, one below the other, each on a scale of its own.
+
+    The colours are those of `activation_maps`.
 
     Parameters
     ----------
@@ -148,6 +153,7 @@ def feature_maps(
     for title, maps in _answers(net, checked_image(net, image), layers):
         maps = np.moveaxis(maps, -1, 0) if is_last else maps
         note = f"{len(maps)} map{'s' * (len(maps) > 1)} of {times(maps.shape[1:])}" + _only(channels, len(maps))
+        note += f"; {SIGNS}" * _is_signed(maps[:channels])
         tiles = mosaic(maps[:channels], _COLUMNS)
         width = min(_WIDEST, 1.0 * min(channels, len(maps)), _TALLEST * tiles.shape[1] / tiles.shape[0])
         rows.append((title, note, tiles, width, width * tiles.shape[0] / tiles.shape[1]))
@@ -208,11 +214,18 @@ def draw_filters(axes: Axes, image: np.ndarray, largest: float) -> None:
     bare(axes)
 
 
+def _is_signed(maps: np.ndarray) -> bool:
+    return bool((maps < 0).any())
+
+
 def draw_maps(axes: Axes, image: np.ndarray, linear: bool = False) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    # The square root brings out weak answers; on a linear scale a few strong ones leave the rest blank.
-    image = np.maximum(image, 0) if linear else np.sqrt(np.maximum(image, 0))
+    if not linear:  # The square root brings out weak answers; on a linear scale a few strong ones leave the rest blank.
+        image = np.copysign(np.sqrt(np.abs(image)), image)
+    if _is_signed(image):
+        draw_filters(axes, image, largest(image))
+        return
     colours = LinearSegmentedColormap.from_list("maps", _MAPS)
     axes.imshow(image, cmap=colours, vmin=0, vmax=largest(image), interpolation="nearest")
     bare(axes)
