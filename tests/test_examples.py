@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -42,6 +43,16 @@ def test_filter_photograph(tmp_path, photograph):
     original, blurred, sharpened = (float(line.split()[-1]) for line in lines[:3])
     assert 2 * blurred < original < sharpened / 2
     assert picture(tmp_path / "sheet.png").std() > 0.1
+
+
+def test_filter_photograph_draws_no_border_around_a_plain_image(monkeypatch):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from filter_photograph import filter_photograph
+
+    for filtered in filter_photograph(np.full((20, 30, 3), 0.5, np.float32)).values():
+        assert np.ptp(filtered) < 1e-6
 
 
 def test_train_digits(tmp_path):
