@@ -78,12 +78,13 @@ def test_train_networks(tmp_path):
 
 def test_receptive_fields(tmp_path):
     pytest.importorskip("matplotlib")
-    plain, dilated = run(tmp_path, "receptive_fields", "fields.png").splitlines()[:2]
-    assert "sees 9 x 9" in plain
-    assert "sees 31 x 31" in dilated
-    assert plain.split("parameters")[0].split(": ")[1] == dilated.split("parameters")[0].split(": ")[1]
-    within = [float(re.search(r"within ([\d.]+)", line)[1]) for line in (plain, dilated)]
-    assert 2 * within[0] < within[1] < 16
+    lines = run(tmp_path, "receptive_fields", "fields.png").splitlines()[:3]
+    few, many, dilated = [re.search(r"([\d,]+) parameters, sees (\d+) x .* uses ([\d.]+) x", line) for line in lines]
+    assert [int(line[2]) for line in (few, many, dilated)] == [9, 33, 31]
+    assert few[1] == dilated[1] != many[1]
+    assert float(few[3]) > 8
+    assert float(many[3]) < 0.7 * 33  # the deeper, the less of what it sees
+    assert float(dilated[3]) > 0.9 * 31
     assert picture(tmp_path / "fields.png").std() > 0.02
 
 
