@@ -70,9 +70,13 @@ def write(results: dict[str, Any], path: Path) -> None:
 def _panels(table: dict[str, Any]) -> list[tuple[float, Callable[[Axes, dict[str, Any]], None], dict[str, Any]]]:
     """What to draw of a table: heights and functions. Bars of rates mean nothing where most operators have no flops."""
     compared = any(row["ratio"] for row in table["rows"])
-    if table["section"] != "operators":
+    if _has_rates(table):
         return [(3.2, _rates, table)] + [(1.3, _speedups, table)] * compared
     return [(2.0, _speedups if compared else _times, table)]
+
+
+def _has_rates(table: dict[str, Any]) -> bool:
+    return table["section"] in ("forward", "backward")
 
 
 def _title(table: dict[str, Any]) -> str:
@@ -133,7 +137,7 @@ def _times(axes: Axes, table: dict[str, Any]) -> None:
 
 def _speedups(axes: Axes, table: dict[str, Any]) -> None:
     """Bars from 1, up where convc is faster than the best peer; times too where no panel above says how fast."""
-    alone = table["section"] == "operators"
+    alone = not _has_rates(table)
     rows = table["rows"]
     for position, row in enumerate(rows):
         ratio, cell = row["ratio"], row["cells"].get(table["columns"][0])

@@ -120,7 +120,7 @@ class Layer:
     """
     An operator that is no plain convolution, on one array; `options` are what convc and PyTorch call by the same names.
 
-    `weights` are the shapes of the further arrays, by name.
+    `weights` are the shapes of the further arrays, by name; `indices` are those of a max pooling without overlap.
     """
 
     name: str
@@ -135,12 +135,22 @@ class Layer:
         arrays = {"x": normal(self.name + " x", self.x_shape)}
         for name, shape in self.weights:
             values = normal(f"{self.name} {name}", shape, scale=0.1)
+            if name == "indices":
+                values = _indices(values, dict(self.options)["kernel_size"])
             arrays[name] = np.abs(values) + np.float32(0.5) if "var" in name else values
         return arrays
 
     def gradient(self, y_shape: tuple[int, ...]) -> np.ndarray:
         """Of an output with its channels first."""
         return normal(self.name + " gradient", y_shape)
+
+
+def _indices(values: np.ndarray, kernel: int) -> np.ndarray:
+    """Where in the larger image the largest of each window was: now here, now there, as `values` have it."""
+    height, width = values.shape[2:]
+    corners = kernel * (kernel * width * np.arange(height)[:, np.newaxis] + np.arange(width))
+    place = (np.abs(values) * 1e4).astype(np.int64) % kernel**2
+    return corners + place // kernel * kernel * width + place % kernel
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,12 @@ def _transposed(name: str, n: int, c: int, size: tuple[int, ...], k: int, kernel
     return _layer(name, f"conv_transpose{len(size)}d", (n, c, *size), weights, **options)
 
 
+def _local(name: str, batch: int) -> Layer:
+    """80 MB of weights, more than caches hold: with few images the time is that of reading them."""
+    weights = {"weight": (196, 64, 64, 5, 5), "bias": (196, 64)}
+    return _layer(name, "locally_connected2d", (batch, 64, 14, 14), weights, padding=2)
+
+
 LAYERS_BESIDE: tuple[Layer, ...] = (
     _transposed("dcgan_8x8", 16, 512, (8, 8), 256, 4, stride=2, padding=1),
     _transposed("dcgan_32x32", 16, 128, (32, 32), 64, 4, stride=2, padding=1),
@@ -233,6 +249,13 @@ LAYERS_BESIDE: tuple[Layer, ...] = (
     _layer("bilinear_x2", "interpolate", (4, 64, 56, 56), scale_factor=2, mode="bilinear"),
     _layer("reflect_3x3", "conv2d", (1, 64, 112, 112), {"weight": (64, 64, 3, 3)}, padding=1, pad_mode="reflect"),
     _layer("replicate_5x5", "conv2d", (4, 3, 224, 224), {"weight": (16, 3, 5, 5)}, padding=2, pad_mode="replicate"),
+    _layer("circular_3x3", "conv2d", (4, 64, 56, 56), {"weight": (64, 64, 3, 3)}, padding=1, pad_mode="circular"),
+    _local("local5_14", 1),
+    _local("local5_14_b16", 16),
+    _layer("read_80mb", "sum", (196 * 64 * 64 * 25,)),  # of PyTorch only: what reading those weights takes
+    _layer("unpool2_56", "max_unpool2d", (16, 64, 28, 28), {"indices": (16, 64, 28, 28)}, kernel_size=2),
+    _layer("softmax1000", "softmax", (256, 1000)),
+    _layer("softmax_maps", "softmax", (4, 21, 128, 128)),
 )
 
 

@@ -7,9 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from convc import data, nn, optim, plot, shapes, train
+from convc import data, nn, optim, plot, train
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,7 +34,7 @@ def run_example(name: str, picture: Path) -> None:
 
 
 def networks():
-    """The network of the tutorial, before and after it has learned, and one that is only drawn."""
+    """The network of the tutorial, and what it has learned."""
     net = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1, rng=0),
         nn.ReLU(),
@@ -52,11 +50,8 @@ def networks():
     history = train.fit(net, *data.load_digits("train"), **options)
     image = data.load_digits("test")[0][0]
     yield "curves", plot.training_curves(history)
-    yield "filters", plot.filters(net[0].weight.data)
+    yield "filters", plot.filters(net[0])
     yield "feature_maps", plot.feature_maps(net, image)
     yield "saliency", plot.saliency(net, image)
     yield "architecture", plot.architecture(net, (1, 8, 8))
     yield "receptive_field", plot.receptive_field(net, (1, 8, 8))
-    deep = nn.Sequential(*(nn.Conv2d(1 if i == 0 else 8, 8, 3, padding=1, rng=i) for i in range(8)))
-    fields = shapes.effective_receptive_field(deep, (1, 41, 41), rng=np.random.default_rng(0))
-    yield "effective_field", plot.effective_receptive_field({"eight layers of 3 x 3": fields})

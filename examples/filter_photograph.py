@@ -18,19 +18,15 @@ BLUR = np.outer(BINOMIAL, BINOMIAL)
 SHARPEN = np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]])  # the pixel, and how it differs from its neighbours
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 4  # from left to right, smoothed from top to bottom
 EMBOSS = np.array([[-2, -1, 0], [-1, 0, 1], [0, 1, 2]])  # the slope from the upper left to the lower right
+# Image files hold their pixels as NHWC, so that nothing is transposed; zeros beyond the border would look like an edge.
+OPTIONS = {"padding": "same", "layout": "NHWC", "pad_mode": "reflect"}
 
 
 def filter_channels(image, kernel):
-    """
-    Each channel of an image (height, width, channels) convolved with the same kernel, by a depthwise convolution.
-
-    NHWC is the order in which image files hold their pixels, so that nothing is transposed.
-    """
+    """Each channel of an image (height, width, channels) convolved with the same kernel, by a depthwise convolution."""
     channels = image.shape[-1]
     weight = np.tile(kernel, (channels, 1, 1, 1)).astype(np.float32)  # (out channels, 1, height, width)
-    return convc.conv2d(image[np.newaxis], weight, padding="same", groups=channels, layout="NHWC", pad_mode="reflect")[
-        0
-    ]
+    return convc.conv2d(image[np.newaxis], weight, groups=channels, **OPTIONS)[0]
 
 
 def filter_photograph(image):
@@ -41,7 +37,7 @@ def filter_photograph(image):
     grey = image.mean(axis=-1, keepdims=True)
     # Two output channels from one input channel: both directions in one call.
     weight = np.stack([SOBEL, SOBEL.T])[:, np.newaxis].astype(np.float32)
-    slopes = convc.conv2d(grey[np.newaxis], weight, padding="same", layout="NHWC")[0]
+    slopes = convc.conv2d(grey[np.newaxis], weight, **OPTIONS)[0]
     return {
         "The photograph": image,
         "Blurred (binomial 5 x 5, four times)": blurred,

@@ -69,18 +69,20 @@ def find(certainty):
 
 def draw(paper, found, certainty):
     """The page with what was read on it, and how certain it is around each place that there is a digit."""
-    figure = Figure(figsize=(10, 7), layout="constrained")
+    figure = Figure(figsize=(10, 7.7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, sharey=True)
+    height, width = paper.shape
     above.imshow(paper, cmap="gray_r")
     for (top, left), digit in found.items():
         above.add_patch(Rectangle((left - 0.5, top - 0.5), 8, 8, fill=False, edgecolor="#0b6fa4", linewidth=1.5))
-        above.text(left + 8, top + 1, digit, color="#d55e00", fontsize=13, fontweight="bold")
-    height, width = paper.shape
+        beside, align = (left + 8, "left") if left + 10 < width else (left - 1, "right")  # the side that has room
+        above.text(beside, top + 1, digit, ha=align, color="#d55e00", fontsize=13, fontweight="bold")
     # A crop's score is shown in the crop's middle, 3.5 pixels from its corner.
-    below.imshow(certainty, cmap="cividis", vmin=0, vmax=1, extent=(3, width - 4, height - 4, 3))
+    shown = below.imshow(certainty, cmap="cividis", vmin=0, vmax=1, extent=(3, width - 4, height - 4, 3))
+    figure.colorbar(shown, ax=below, location="bottom", aspect=60, label="probability of a digit")
     below.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     above.set_title(f"What was read on a page of {height} x {width} pixels", loc="left", fontweight="bold")
-    below.set_title("How certain there is a digit around each pixel: dark 0, bright 1", loc="left", fontweight="bold")
+    below.set_title("How certain there is a digit around each pixel", loc="left", fontweight="bold")
     for axes in (above, below):
         axes.set(xticks=[], yticks=[])
     return figure

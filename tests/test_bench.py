@@ -121,6 +121,17 @@ def test_text_of_the_report():
     assert "| one | 1.0e-07 | 2.0e-07 | 3.0e-06 |" in report.markdown(results)
 
 
+def test_chart_of_layers_without_flops(tmp_path):
+    pytest.importorskip("matplotlib")
+    from benchmarks import chart
+
+    rows = {"both": {"convc": Cell([0.1]), "torch": Cell([0.2])}, "peer": {"torch": Cell([0.1])}}
+    table = Table("layers", 1, ["convc", "torch"], rows, flops=dict.fromkeys(rows, 0))
+    results = summary.summarise(Run([table], {"convc": "0"}, {"cpu": "C", "isa": "i"}))
+    chart.write({"date": "today", **results}, tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").stat().st_size > 10_000
+
+
 def test_duration_picks_the_unit():
     assert [report.duration(ms) for ms in (0.0031, 0.42, 32.84)] == ["3.10 us", "0.420 ms", "32.8 ms"]
 

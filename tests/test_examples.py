@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -44,6 +45,16 @@ def test_filter_photograph(tmp_path, photograph):
     assert picture(tmp_path / "sheet.png").std() > 0.1
 
 
+def test_filter_photograph_draws_no_border_around_a_plain_image(monkeypatch):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from filter_photograph import filter_photograph
+
+    for filtered in filter_photograph(np.full((20, 30, 3), 0.5, np.float32)).values():
+        assert np.ptp(filtered) < 1e-6
+
+
 def test_train_digits(tmp_path):
     pytest.importorskip("matplotlib")
     (line,) = [line for line in run(tmp_path, "train_digits", "curves.png").splitlines() if "held-out" in line]
@@ -67,12 +78,13 @@ def test_train_networks(tmp_path):
 
 def test_receptive_fields(tmp_path):
     pytest.importorskip("matplotlib")
-    plain, dilated = run(tmp_path, "receptive_fields", "fields.png").splitlines()[:2]
-    assert "sees 9 x 9" in plain
-    assert "sees 31 x 31" in dilated
-    assert plain.split("parameters")[0].split(": ")[1] == dilated.split("parameters")[0].split(": ")[1]
-    within = [float(re.search(r"within ([\d.]+)", line)[1]) for line in (plain, dilated)]
-    assert 2 * within[0] < within[1] < 16
+    lines = run(tmp_path, "receptive_fields", "fields.png").splitlines()[:3]
+    few, many, dilated = [re.search(r"([\d,]+) parameters, sees (\d+) x .* uses ([\d.]+) x", line) for line in lines]
+    assert [int(line[2]) for line in (few, many, dilated)] == [9, 33, 31]
+    assert few[1] == dilated[1] != many[1]
+    assert float(few[3]) > 8
+    assert float(many[3]) < 0.7 * 33  # the deeper, the less of what it sees
+    assert float(dilated[3]) > 0.9 * 31
     assert picture(tmp_path / "fields.png").std() > 0.02
 
 

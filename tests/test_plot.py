@@ -106,6 +106,26 @@ def test_filters_are_white_at_zero():
     assert image.get_clim() == (-1, 1)
 
 
+def test_filters_of_a_layer():
+    layer = nn.Conv2d(2, 4, 3, layout="NHWC", rng=0)
+    shown, expected = (plot.filters(of).axes[0].images[0].get_array() for of in (layer, layer.weight.data))
+    np.testing.assert_array_equal(shown, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "note"),
+    [
+        ((8, 1, 3, 3), "blue < 0 < red"),
+        ((8, 3, 3, 3), "three channels as colours, grey at zero"),
+        ((40, 2, 3, 3), "blue < 0 < red; row = output, column = input channel"),
+    ],
+)
+def test_filters_say_what_they_show(shape, note):
+    figure = plot.filters(np.ones(shape))
+    assert note in texts(figure)
+    check_texts(figure)
+
+
 def test_columns():
     narrow = plot.filters(np.ones((6, 1, 3, 3)), columns=1).axes[0].images[0].get_array()
     wide = plot.filters(np.ones((6, 1, 3, 3)), columns=100).axes[0].images[0].get_array()
@@ -117,9 +137,33 @@ def test_columns():
 
 
 def test_activation_maps():
-    maps = np.array([[[0.0, -1.0]], [[4.0, 9.0]]])
-    shown = plot.activation_maps(maps).axes[0].images[0].get_array().compressed()
-    assert set(np.unique(shown[~np.isnan(shown)])) == {0.0, 2.0, 3.0}  # roots; what is below zero is as dark as zero
+    maps = np.array([[[0.0, 1.0]], [[4.0, 9.0]]])
+    figure = plot.activation_maps(maps)
+    shown = figure.axes[0].images[0].get_array().compressed()
+    assert set(np.unique(shown[~np.isnan(shown)])) == {0.0, 1.0, 2.0, 3.0}  # roots
+    assert "blue < 0 < red" not in texts(figure)
+
+
+def test_activation_maps_below_zero():
+    figure = plot.activation_maps(np.array([[[0.0, -1.0]], [[4.0, -9.0]]]))
+    image = figure.axes[0].images[0]
+    shown = image.get_array().compressed()
+    assert set(np.unique(shown[~np.isnan(shown)])) == {-3.0, -1.0, 0.0, 2.0}
+    assert image.get_clim() == (-3, 3)
+    red, _, blue, _ = image.to_rgba(np.array([[-2.0, 0.0, 2.0]]))[0].T
+    assert blue[0] > red[0]
+    assert red[1] == pytest.approx(blue[1], abs=0.01)
+    assert red[2] > blue[2]
+    assert "blue < 0 < red" in texts(figure)
+
+
+def test_feature_maps_have_two_colours_only_where_there_are_two_signs():
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.Tanh(), nn.Conv2d(4, 4, 3, rng=1), nn.ReLU())
+    figure = plot.feature_maps(net, IMAGE)
+    signed, positive = (word for word in texts(figure) if word.startswith("4 maps of"))
+    assert signed.endswith("; blue < 0 < red")
+    assert "blue" not in positive
+    check_texts(figure)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +320,13 @@ def test_architecture_draws_blocks_as_one_and_elementwise_layers_with_the_one_be
     assert {"5 Flatten", "6 Dropout", "2 MaxPool2d 2 \N{MULTIPLICATION SIGN} 2 / 2"} <= set(words)
 
 
+def test_architecture_draws_all_convolutions_alike():
+    for layer in (nn.Conv2d(1, 2, 3), nn.ConvTranspose2d(1, 2, 3), nn.LocallyConnected2d(1, 2, 8, 3)):
+        words = texts(plot.architecture(nn.Sequential(layer, nn.MaxPool2d(2)), (1, 8, 8)))
+        assert {"convolution", "pooling"} <= set(words)
+        assert "other" not in words
+
+
 def test_architecture_shows_sizes():
     """Twice the height is drawn as a root of two, in both layouts."""
     for layout, shape in (("NCHW", (1, 8, 8)), ("NHWC", (8, 8, 1))):
@@ -328,7 +379,7 @@ def test_saliency(layout):
     assert "What the score of class 3 depends on" in texts(figure)
     gradient = nn.input_gradient(net, image[np.newaxis], 3)[0]
     shown = figure.axes[1].images[0].get_array()
-    np.testing.assert_allclose(shown**2, np.abs(gradient).max(axis=0 if layout == "NCHW" else -1), rtol=1e-5)
+    np.testing.assert_allclose(shown, np.abs(gradient).max(axis=0 if layout == "NCHW" else -1), rtol=1e-5)
     assert all(parameter.grad is None for parameter in net.parameters())
     best = int(net(image[np.newaxis]).argmax())
     assert f"What the score of class {best} depends on" in texts(plot.saliency(net, image))
@@ -399,6 +450,20 @@ def test_receptive_fields_of_all_kinds(name, with_image):
     check_texts(figure)
 
 
+@pytest.mark.parametrize("side", [8, 1000])
+def test_squares_at_the_border_are_not_cut_off(side):
+    net = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3))
+    axes = plot.receptive_field(net, (1, side, side), position=(0, side - 5)).axes[1]
+    for square in axes.patches[:-1]:
+        if not square.get_fill():
+            box = square.get_window_extent()
+            half = square.get_linewidth() / 2 * axes.figure.dpi / 72
+            assert axes.bbox.x0 <= box.x0 - half
+            assert box.x1 + half <= axes.bbox.x1
+            assert axes.bbox.y0 <= box.y0 - half
+            assert box.y1 + half <= axes.bbox.y1
+
+
 def test_receptive_field_on_grey_pixels():
     grey = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
     shown = plot.receptive_field(digit_net(), (1, 8, 8), image=grey).axes[1].images[0].get_array()
@@ -427,6 +492,7 @@ def test_effective_receptive_field():
 @pytest.mark.parametrize(
     ("draw", "error", "message"),
     [
+        (lambda: plot.filters(nn.Linear(2, 2)), TypeError, "weight must be an array or a Conv2d, got Linear"),
         (lambda: plot.architecture("net", (1, 8, 8)), TypeError, "net must be a Module, got str"),
         (lambda: plot.architecture(digit_net(), (3, 8, 8)), ValueError, "layer 0"),
         (lambda: plot.architecture(digit_net(), 8), TypeError, "input_shape"),
@@ -475,5 +541,6 @@ def test_pyplot_is_not_touched_and_matplotlib_is_lazy():
 def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install convc\[plot\]"):
-        plot.filters(np.ones((2, 1, 3, 3)))
+    for draw in (lambda: plot.filters(np.ones((2, 1, 3, 3))), lambda: plot.feature_maps(digit_net(), IMAGE)):
+        with pytest.raises(ImportError, match=r"pip install convc\[plot\]"):
+            draw()

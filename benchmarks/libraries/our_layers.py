@@ -20,9 +20,13 @@ _POINTWISE = {"leaky_relu", "sigmoid", "tanh", "silu", "gelu", "layer_norm"}
 
 def task(section: str, case: Layer, last: bool) -> Task | None:
     """Times a call with channels first, or last where the operator has channels."""
+    if case.operator == "sum":
+        return None
     arrays, options = case.data(), dict(case.options)
     x = arrays.pop("x")
-    if case.operator == "prelu":
+    if case.operator in ("prelu", "softmax"):
+        if last and x.ndim == 2:
+            return None
         options["axis"] = -1 if last else 1
     elif case.operator not in _POINTWISE:
         options["layout"] = (_LAST if last else _FIRST)[x.ndim]
@@ -30,6 +34,8 @@ def task(section: str, case: Layer, last: bool) -> Task | None:
         return None
     to, back = (channels_last, channels_first) if last else (same, same)
     x = to(x)
+    if "indices" in arrays:
+        arrays["indices"] = to(arrays["indices"])
     forward: Callable[..., Any] = partial(getattr(convc, case.operator), x, **arrays, **options)
     if section == "layers":
         return Task(forward, lambda: [back(forward())])
@@ -67,8 +73,10 @@ def _gradients(
         return partial(backward, grad, x.shape, **options)
     if operator == "lp_pool2d":
         return partial(backward, grad, x, forward(), **options)
-    if operator in ("sigmoid", "tanh"):
-        return partial(backward, grad, forward())
+    if operator in ("sigmoid", "tanh", "softmax"):
+        return partial(backward, grad, forward(), **options)
+    if operator == "max_unpool2d":
+        return partial(backward, grad, arrays["indices"], layout=options["layout"])
     if "conv" in operator and "bias" not in arrays:
         options["needs"] = ("x", "weight")
     return partial(backward, grad, x, **({} if weight is None else {"weight": weight}), **options)

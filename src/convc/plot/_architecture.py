@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convc.nn import Linear, Module
+from convc.nn._spatial import Convolution
 from convc.plot._base import INK, PALE, SOFT, STRONG, new_figure, text_width
 from convc.plot._stages import Stage, stages
 
@@ -129,12 +130,13 @@ def _root(size: int, largest: int) -> float:
 
 def _kind(stage: Stage) -> str:
     layer = stage.layers[0][1]
-    name = type(layer).__name__
     if next(layer.named_children(), None) is not None:
         return "block of layers"
     if isinstance(layer, Linear):
         return "fully connected"
-    return "convolution" if "Conv" in name else "pooling" if "Pool" in name else "other"
+    if isinstance(layer, Convolution):  # also transposed, or without sharing its weights
+        return "convolution"
+    return "pooling" if "Pool" in type(layer).__name__ else "other"
 
 
 def _wrapped(boxes: list[_Box]) -> list[list[_Box]]:

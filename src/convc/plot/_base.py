@@ -17,11 +17,17 @@ PALE, STRONG = "#9db4c9", "#0b6fa4"  # the lesser and the greater of two things
 
 
 def new_figure(width: float, height: float) -> Figure:
+    _check_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=140, facecolor="white")
+
+
+def _check_matplotlib() -> None:
     try:
-        from matplotlib.figure import Figure
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise ImportError("convc.plot needs matplotlib: pip install convc[plot]") from error
-    return Figure(figsize=(width, height), dpi=140, facecolor="white")
 
 
 def checked(array: np.ndarray, ndim: int, name: str, axes: str) -> np.ndarray:
@@ -67,14 +73,15 @@ def mosaic(tiles: np.ndarray, columns: int | None = None) -> np.ndarray:
     return picture
 
 
-def picture(image: np.ndarray, title: str) -> tuple[Figure, Axes]:
-    """A figure of the shape of the image, with a title."""
+def picture(image: np.ndarray, title: str, note: str = "") -> tuple[Figure, Axes]:
+    """A figure of the shape of the image, with a heading."""
     height, width = image.shape[:2]
     across = 8.0 if width >= height else max(3.0, 8.0 * width / height)
     tall = across * height / width
-    figure = new_figure(across + 0.6, tall + 0.9)
-    axes = figure.add_axes((0.3 / (across + 0.6), 0.3 / (tall + 0.9), across / (across + 0.6), tall / (tall + 0.9)))
-    heading(axes, title)
+    words = max(text_width(title, 11.5, bold=True), text_width(note, 9) if note else 0.0)
+    figure = new_figure(max(across, words) + 0.6, tall + 0.9)
+    axes = panel(figure, 0.3, 0.6, across, tall)
+    heading(axes, title, note)
     return figure, axes
 
 
@@ -91,6 +98,7 @@ def heading(axes: Axes, text: str, note: str = "") -> None:
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
     """How long a text is, in inches."""
+    _check_matplotlib()
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 

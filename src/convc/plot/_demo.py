@@ -23,7 +23,7 @@ from convc.plot._base import (
     panel,
     times,
 )
-from convc.plot._filters import draw_filters, draw_maps, filter_mosaic
+from convc.plot._filters import SIGNS, draw_filters, draw_maps, filter_mosaic
 from convc.plot._learning import History, draw_curves, losses
 
 if TYPE_CHECKING:
@@ -84,9 +84,7 @@ def demo(
     )
     learned = panel(figure, 5.35, 1.85, 4.9, 2.46)
     draw_filters(learned, filter_mosaic(weight, 8), largest(weight))
-    heading(
-        learned, f"The {weight.shape[0]} filters it found", f"{times(weight.shape[2:])} weights each, blue < 0 < red"
-    )
+    heading(learned, f"The {weight.shape[0]} filters it found", f"{times(weight.shape[2:])} weights each, {SIGNS}")
     _draw_hardest(panel(figure, 10.75, 1.85, 2.75, 2.46), hardest)
 
     _draw_digit(panel(figure, 0.5, 5.75, 2.0, 2.0), image, layers)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convc.nn import Module
+from convc.nn import Conv2d, Module
 from convc.plot._base import (
     STRONG,
     bare,
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WEIGHTS = "RdBu_r"
+_SIGNED, SIGNS = "RdBu_r", "blue < 0 < red"
 _COLUMNS, _WIDEST, _TALLEST = 16, 9.6, 4.0  # maps in a row; the greatest width and height of a layer's maps in inches
 _MAPS = ("#e8edf2", "#9db4c9", STRONG, "#0a2436")  # from no answer to the strongest
 
 
-def filters(weight: np.ndarray, columns: int | None = None) -> Figure:
+def filters(weight: np.ndarray | Conv2d, columns: int | None = None) -> Figure:
     """
     The filters of a 2-D convolution, side by side.
 
@@ -43,7 +43,8 @@ def filters(weight: np.ndarray, columns: int | None = None) -> Figure:
 
     Parameters
     ----------
-    weight : ndarray, (out_channels, in_channels, kernel_height, kernel_width)
+    weight : ndarray, (out_channels, in_channels, kernel_height, kernel_width), or Conv2d
+        The filters, or the layer that has them.
     columns : int, optional
         Filters in a row; chosen to give a wide picture if not given. Not used for many input channels.
 
@@ -56,20 +57,33 @@ def filters(weight: np.ndarray, columns: int | None = None) -> Figure:
     >>> import numpy as np
     >>> from convc import plot
     >>> figure = plot.filters(np.random.default_rng(0).standard_normal((32, 1, 3, 3)))
+
+    Those of a layer:
+
+    >>> from convc import nn
+    >>> figure = plot.filters(nn.Conv2d(1, 6, 5))
     """
+    if isinstance(weight, Module):
+        if not isinstance(weight, Conv2d):
+            raise TypeError(f"weight must be an array or a Conv2d, got {weight!r}")
+        weight = weight.weight.data
     weight = checked(weight, 4, "weight", "(out_channels, in_channels, kernel_height, kernel_width)")
     check_columns(columns)
+    note = SIGNS if weight.shape[1] != 3 else "three channels as colours, grey at zero"
     if weight.shape[1] not in (1, 3):
         columns = weight.shape[1]
+        note += "; row = output, column = input channel"
     image = filter_mosaic(weight, columns)
-    figure, axes = picture(image, f"{weight.shape[0]} filters of {times(weight.shape[1:])}")
+    figure, axes = picture(image, f"{weight.shape[0]} filters of {times(weight.shape[1:])}", note)
     draw_filters(axes, image, largest(weight))
     return figure
 
 
 def activation_maps(maps: np.ndarray, columns: int | None = None) -> Figure:
     """
-    What each channel of a layer answers to one image, from pale for zero and below to dark for the strongest answer.
+    What each channel of a layer answers to one image, from pale for zero to dark for the strongest answer.
+
+    Where some answers are negative, as after tanh, they are blue and the positive ones red, white at zero.
 
     Parameters
     ----------
@@ -91,7 +105,8 @@ def activation_maps(maps: np.ndarray, columns: int | None = None) -> Figure:
     maps = checked(maps, 3, "maps", "(channels, height, width)")
     check_columns(columns)
     image = mosaic(maps, columns)
-    figure, axes = picture(image, f"{maps.shape[0]} activation maps of {times(maps.shape[1:])}")
+    note = SIGNS if _is_signed(maps) else ""
+    figure, axes = picture(image, f"{maps.shape[0]} activation maps of {times(maps.shape[1:])}", note)
     draw_maps(axes, image)
     return figure
 
@@ -101,6 +116,8 @@ def feature_maps(
 ) -> Figure:
     """
     What several layers of a network answer to one image, one below the other, each on a scale of its own.
+
+    The colours are those of `activation_maps`.
 
     Parameters
     ----------
@@ -136,6 +153,7 @@ def feature_maps(
     for title, maps in _answers(net, checked_image(net, image), layers):
         maps = np.moveaxis(maps, -1, 0) if is_last else maps
         note = f"{len(maps)} map{'s' * (len(maps) > 1)} of {times(maps.shape[1:])}" + _only(channels, len(maps))
+        note += f"; {SIGNS}" * _is_signed(maps[:channels])
         tiles = mosaic(maps[:channels], _COLUMNS)
         width = min(_WIDEST, 1.0 * min(channels, len(maps)), _TALLEST * tiles.shape[1] / tiles.shape[0])
         rows.append((title, note, tiles, width, width * tiles.shape[0] / tiles.shape[1]))
@@ -192,15 +210,22 @@ def filter_mosaic(weight: np.ndarray, columns: int | None) -> np.ndarray:
 
 
 def draw_filters(axes: Axes, image: np.ndarray, largest: float) -> None:
-    axes.imshow(image, cmap=_WEIGHTS, vmin=-largest, vmax=largest, interpolation="nearest")
+    axes.imshow(image, cmap=_SIGNED, vmin=-largest, vmax=largest, interpolation="nearest")
     bare(axes)
+
+
+def _is_signed(maps: np.ndarray) -> bool:
+    return bool((maps < 0).any())
 
 
 def draw_maps(axes: Axes, image: np.ndarray, linear: bool = False) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
-    # The square root brings out weak answers; on a linear scale a few strong ones leave the rest blank.
-    image = np.maximum(image, 0) if linear else np.sqrt(np.maximum(image, 0))
+    if not linear:  # The square root brings out weak answers; on a linear scale a few strong ones leave the rest blank.
+        image = np.copysign(np.sqrt(np.abs(image)), image)
+    if _is_signed(image):
+        draw_filters(axes, image, largest(image))
+        return
     colours = LinearSegmentedColormap.from_list("maps", _MAPS)
     axes.imshow(image, cmap=colours, vmin=0, vmax=largest(image), interpolation="nearest")
     bare(axes)

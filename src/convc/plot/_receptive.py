@@ -164,11 +164,13 @@ def _checked_plane(image: np.ndarray, size: tuple[int, ...], is_last: bool) -> n
 
 def _extents(size: Sequence[int], windows: Sequence[Window]) -> list[tuple[float, float]]:
     """What must be visible along each axis: the input, and all windows."""
-    ends = [(0, extent) for extent in size]
-    return [
-        (min(first, *(w[axis][0] for w in windows)) - 0.7, max(last, *(w[axis][1] for w in windows)) - 0.3)
-        for axis, (first, last) in enumerate(ends)
+    ends = [
+        (min(0, *(w[axis][0] for w in windows)), max(extent, *(w[axis][1] for w in windows)))
+        for axis, extent in enumerate(size)
     ]
+    # A line on the edge has half its width outside, which many small pixels must make room for.
+    margin = max(0.2, 0.01 * max(last - first for first, last in ends))
+    return [(first - 0.5 - margin, last - 0.5 + margin) for first, last in ends]
 
 
 def _input_figure(

@@ -71,6 +71,6 @@ def saliency(net: Module, image: np.ndarray, target: SupportsIndex | None = None
     heading(
         seen, "The image", f"{times(magnitude.shape)} pixels; class {best} has the highest score, {scores[best]:.3g}"
     )
-    draw_maps(felt, magnitude)
+    draw_maps(felt, magnitude, linear=True)
     heading(felt, f"What the score of class {chosen} depends on", "magnitude of its gradient, dark where it is large")
     return figure
