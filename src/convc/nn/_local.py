@@ -12,8 +12,10 @@ from convc.nn._spatial import _LAYOUTS, Convolution
 from convc.nn._weights import Random, choice, initial
 
 
-class _LocallyConnected(Convolution):
+class LocallyConnected(Convolution):
     """A convolution as far as windows and channels go; the positions of its weight tie it to one size of input."""
+
+    out_axis = 1
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class _LocallyConnected(Convolution):
         return super().__repr__().replace(" kernel_size=", f" input_size={self.input_size}, kernel_size=", 1)
 
 
-class LocallyConnected1d(_LocallyConnected):
+class LocallyConnected1d(LocallyConnected):
     """
     Convolution of (N, C, W) signals without parameter sharing; the arguments are those of `LocallyConnected2d`.
 
@@ -102,7 +104,7 @@ class LocallyConnected1d(_LocallyConnected):
     )
 
 
-class LocallyConnected2d(_LocallyConnected):
+class LocallyConnected2d(LocallyConnected):
     """
     Convolution of (N, C, H, W) images whose every output position has `out_channels` filters of its own.
 

@@ -321,7 +321,11 @@ class Module:
         A copy of the network for use alone, faster: same outputs up to rounding, from fewer layers.
 
         A batch normalisation that follows a convolution or a fully connected layer is folded into its weights (scaled
-        in float64, and rounded once), and dropout is left out. This network is not changed.
+        in float64, and rounded once), and dropout is left out of chains of layers. This network is not changed.
+
+        Behind a fully connected layer, `BatchNorm1d` normalises features if each sample is a vector, but positions if
+        it is a sequence of vectors. It is folded where a `Flatten` or a global pool before it says that there are
+        vectors; one in front of the first layer does no more than say so. With ``layout="NWC"``, it is folded anyway.
 
         Returns
         -------
@@ -332,9 +336,9 @@ class Module:
         Examples
         --------
         >>> from convc import nn
-        >>> nn.Sequential(nn.Linear(3, 2, bias=False), nn.BatchNorm1d(2), nn.ReLU(), nn.Dropout()).fuse()
+        >>> nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.Dropout()).fuse()
         Sequential(
-          (0): Linear(in_features=3, out_features=2, bias=True)
+          (0): Conv2d(3, 2, kernel_size=(1, 1), stride=(1, 1))
           (1): ReLU()
         )
         """

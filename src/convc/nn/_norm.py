@@ -13,7 +13,7 @@ from convc.nn._spatial import _LAYOUTS
 from convc.nn._weights import accumulate, choice, data, float_dtype, number
 
 
-class _Norm(Module):
+class Norm(Module):
     """What normalisations share: a weight and a bias, or none, and gradients from what the forward pass measured."""
 
     weight: Parameter | None
@@ -47,7 +47,7 @@ class _Norm(Module):
         return tuple(input_shape)
 
 
-class BatchNorm(_Norm):
+class BatchNorm(Norm):
     """What `BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d` share."""
 
     _ndim: ClassVar[int]
@@ -242,7 +242,7 @@ class BatchNorm3d(BatchNorm):
     _ndim = 3
 
 
-class LayerNorm(_Norm):
+class LayerNorm(Norm):
     """
     Layer normalisation: the last axes of each sample minus their mean, divided by their standard deviation.
 
@@ -325,7 +325,7 @@ class LayerNorm(_Norm):
         return f"LayerNorm({text}{', bias=False' if self.weight is not None and self.bias is None else ''})"
 
 
-class GroupNorm(_Norm):
+class GroupNorm(Norm):
     """
     Group normalisation: each group of channels of an image minus its mean, divided by its standard deviation.
 

@@ -501,7 +501,7 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     _gradient = staticmethod(_core.adaptive_max_pool3d_backward)
 
 
-class _GlobalPool(Module):
+class GlobalPool(Module):
     """One window for all, on images of any rank."""
 
     def __init__(self, keepdims: bool = False, *, layout: str | None = None) -> None:
@@ -531,7 +531,7 @@ class _GlobalPool(Module):
         return f"{type(self).__name__}({', '.join(extras)})"
 
 
-class GlobalAvgPool(_GlobalPool):
+class GlobalAvgPool(GlobalPool):
     """
     Mean of each channel of images of any rank; the output is (N, C).
 
@@ -557,7 +557,7 @@ class GlobalAvgPool(_GlobalPool):
         return self(x), lambda grad: _core.global_avg_pool_backward(grad, x.shape, layout=self.layout)
 
 
-class GlobalMaxPool(_GlobalPool):
+class GlobalMaxPool(GlobalPool):
     """
     Largest value of each channel of images of any rank; the arguments are those of `GlobalAvgPool`.
 
