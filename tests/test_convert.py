@@ -246,6 +246,7 @@ def test_matrices_that_cannot_be_held_are_refused():
     ("conv", "shape", "options", "error", "match"),
     [
         (nn.Conv2d(1, 1, 3), (1, 5, 5), {"stride": 2}, ValueError, "conv is a layer"),
+        (nn.Conv2d(1, 1, 3, activation="relu"), (1, 5, 5), {}, ValueError, "activation='relu', which no matrix"),
         (nn.Conv2d(1, 1, 3), (1, 2, 2), {}, ValueError, "kernel_size"),
         (nn.Conv2d(1, 1, 3), (1, 5), {}, ValueError, "3 axes"),
         (nn.Conv2d(1, 1, 3), (2, 5, 5), {}, ValueError, "1 channels"),

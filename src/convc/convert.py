@@ -254,7 +254,7 @@ def conv_to_matrix(
     Parameters
     ----------
     conv : Conv1d, Conv2d, Conv3d or ndarray
-        A layer, or a weight (out_channels, in_channels / groups, *kernel).
+        A layer without an activation, which no matrix has, or a weight (out_channels, in_channels / groups, *kernel).
     input_shape : sequence of int
         Without the batch axis.
     stride, padding, dilation, groups, layout, pad_mode
@@ -274,7 +274,7 @@ def conv_to_matrix(
     MemoryError
         If the matrix would be larger than `max_bytes`.
     ValueError, TypeError
-        If the weight does not fit `input_shape`, or an argument is wrong.
+        If the weight does not fit `input_shape`, an argument is wrong, or the layer has an activation.
 
     Examples
     --------
@@ -290,6 +290,11 @@ def conv_to_matrix(
     if isinstance(conv, _CONVS):
         if (stride, padding, dilation, groups, layout, pad_mode) != (1, 0, 1, 1, None, "zeros"):
             raise ValueError("conv is a layer and has a stride, a padding and so on of its own: leave them out")
+        if conv.activation is not None:
+            raise ValueError(
+                f"conv has activation={conv.activation!r}, which no matrix computes: give conv.weight.data with the "
+                f"stride, padding and so on, and apply the activation to M @ x.ravel() plus the bias"
+            )
         conv.output_shape(shape)  # refuses what does not fit
         weight, windows, groups, layout = conv.weight.data, conv._windows(), conv.groups, conv.layout
         pad_mode = conv.padding_mode
