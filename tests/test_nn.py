@@ -479,6 +479,12 @@ def test_sequential_is_a_sequence():
         (lambda: nn.Conv2d(1, 1, 3, 0), ValueError, "stride"),
         (lambda: nn.Conv2d(1, 1, 3, dilation=0), ValueError, "dilation"),
         (lambda: nn.Conv2d(1, 1, 3, padding="SAME"), ValueError, "padding"),
+        (lambda: nn.Conv2d(1, 1, 3, 2, "same"), ValueError, "'same' needs a stride of 1, got 2 in spatial dimension 0"),
+        (lambda: nn.ConvTranspose2d(1, 1, 3, (1, 2), "same"), ValueError, "'same' needs .* in spatial dimension 1"),
+        (lambda: nn.LocallyConnected1d(1, 1, 8, 3, 2, "same"), ValueError, "'same' needs a stride of 1"),
+        (lambda: nn.MaxPool2d(3, padding="same"), ValueError, "'same' needs a stride of 1, got 3"),
+        (lambda: nn.Conv2d(1, 1, 3, stride=True), TypeError, "stride must be an integer, got True"),
+        (lambda: nn.Linear(1, False), TypeError, "out_features must be an integer, got False"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "groups must divide"),
         (lambda: nn.Conv2d(4, 3, 3, groups=2), ValueError, "groups must divide"),
         (lambda: nn.Conv2d(1, 1, 3, groups=0), ValueError, "groups"),
@@ -530,6 +536,24 @@ def test_sequential_is_a_sequence():
 def test_bad_arguments(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "match"),
+    [
+        (nn.Conv2d(1, 1, 3, padding=5, padding_mode="reflect"), (1, 4, 4), "at most 3 for pad_mode 'reflect' of 4"),
+        (nn.Conv1d(1, 1, 3, padding=((0, 5),), padding_mode="circular"), (1, 4), "at most 4 for pad_mode 'circular'"),
+        (nn.PReLU(4), (3, 2, 2), r"PReLU\(num_parameters=4\) needs 4 channels on axis 1, got \(3, 2, 2\)"),
+        (nn.PReLU(4, axis=4), (3, 2, 2), "axis 4 is none of 4"),
+        (nn.Softmax(7), (3,), r"Softmax\(dim=7\): axis 7 is none of 2"),
+        (nn.GroupNorm(1, 3, layout="NCHW"), (3, 4), "needs an input of 3 axes"),
+        (nn.LocalResponseNorm(3), (), "needs an input of 1 to 4 axes"),
+        (nn.Flatten(0), (3, 4), "joins the batch axis"),
+    ],
+)
+def test_summaries_refuse_what_the_call_does(layer, shape, match):
+    with pytest.raises(ValueError, match=match):
+        layer.summary(shape)
 
 
 def test_flatten_names_axes_it_does_not_find():

@@ -313,7 +313,9 @@ def test_output_shape(case):
         (lambda: nn.Upsample((2, 2)).output_shape((3, 4)), ValueError, "size must"),
         (lambda: nn.Upsample(scale_factor=(2.0,)).output_shape((3, 4, 5)), ValueError, "scale_factor must be a number"),
         (lambda: nn.Upsample(scale_factor=0.1).output_shape((3, 4, 5)), ValueError, "scale_factor must leave"),
-        (lambda: nn.Upsample(scale_factor=np.nan).output_shape((3, 4, 5)), ValueError, "scale_factor must leave"),
+        (lambda: nn.Upsample(scale_factor=np.nan), ValueError, "scale_factor must be positive and finite, got nan"),
+        (lambda: nn.Upsample(scale_factor=(2, -1)), ValueError, "scale_factor must be positive and finite, got -1"),
+        (lambda: nn.Upsample(2, mode="bilinear").output_shape((3, 4)), ValueError, "'linear' for 1 spatial axes"),
     ],
 )
 def test_layer_refuses(call, error, message):

@@ -358,13 +358,14 @@ def _entries(
     ndim, filters = len(space), len(weight)
     outputs = shapes.output_shape(space, *windows)
     strides, dilations = shapes.axes(stride, ndim, "stride"), shapes.axes(dilation, ndim, "dilation")
-    pads = shapes.padding_axes(padding, kernel, dilations)
+    pads = shapes.padding_axes(padding, kernel, strides, dilations)
+    shapes.check_pad_mode(pad_mode, space, pads)
     # seen, inside: (*outputs, *kernel), the place in the flattened space that a tap falls on, and whether it is there.
     seen: Any = 0
     inside: Any = True
     for i in range(ndim):
         place = np.arange(outputs[i])[:, None] * strides[i] - pads[i][0] + np.arange(kernel[i]) * dilations[i]
-        place = _read(place, space[i], pads[i], pad_mode)
+        place = _read(place, space[i], pad_mode)
         ends = [1] * (2 * ndim)
         ends[i], ends[ndim + i] = place.shape
         seen = seen * space[i] + place.reshape(ends)
@@ -382,17 +383,14 @@ def _entries(
     return np.broadcast_to(rows, values.shape).ravel(), columns.ravel(), values.ravel()
 
 
-def _read(place: Array, size: int, padding: tuple[int, int], pad_mode: str) -> Array:
+def _read(place: Array, size: int, pad_mode: str) -> Array:
     """Where the numbers of the padding come from."""
     if pad_mode == "zeros":
         return place
     if pad_mode == "replicate":
         return place.clip(0, size - 1)
-    most = {"reflect": size - 1, "circular": size}.get(pad_mode)
-    if most is None:
+    if pad_mode not in ("reflect", "circular"):
         raise ValueError(f"pad_mode must be 'zeros', 'reflect', 'replicate' or 'circular', got {pad_mode!r}")
-    if max(padding) > most:
-        raise ValueError(f"padding must be at most {most} for pad_mode {pad_mode!r} of {size} elements, got {padding}")
     return place % size if pad_mode == "circular" else size - 1 - abs(size - 1 - abs(place))
 
 
@@ -462,7 +460,7 @@ def backward_as_conv(
     _check_channels(weight, x.shape[1], groups)
     kernel, size = weight.shape[2:], x.shape[2:]
     strides, dilations = shapes.axes(stride, ndim, "stride"), shapes.axes(dilation, ndim, "dilation")
-    pads = shapes.padding_axes(padding, kernel, dilations)
+    pads = shapes.padding_axes(padding, kernel, strides, dilations)
     expected = (len(x), len(weight), *shapes.output_shape(size, kernel, strides, pads, dilations))
     if grad.shape != expected:
         raise ValueError(f"grad must have the shape of the output, {expected}, got {grad.shape}")

@@ -213,6 +213,16 @@ class PReLU(Activation):
 
         return self(x), backward
 
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.num_parameters > 1:
+            axis = _axis(self, self.axis, input_shape)
+            if axis == 0 or input_shape[axis - 1] != self.num_parameters:
+                raise ValueError(
+                    f"{self} needs {self.num_parameters} channels on axis {self.axis}, "
+                    f"got {tuple(input_shape)} behind the batch axis"
+                )
+        return tuple(input_shape)
+
     def config(self) -> dict[str, Any]:
         return {
             "num_parameters": self.num_parameters,
@@ -252,5 +262,17 @@ class Softmax(Activation):
         y = self(x)
         return y, lambda grad: _core.softmax_backward(grad, y, self.dim)
 
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        _axis(self, self.dim, input_shape)
+        return tuple(input_shape)
+
     def config(self) -> dict[str, Any]:
         return {"dim": self.dim}
+
+
+def _axis(layer: Module, axis: int, input_shape: tuple[int, ...]) -> int:
+    """The axis that is meant, counted from the batch axis, which the shape does not have."""
+    ndim = len(input_shape) + 1
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{layer}: axis {axis} is none of {ndim}, of an input {tuple(input_shape)} and the batch axis")
+    return axis % ndim

@@ -138,7 +138,10 @@ class Flatten(Module):
         return (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self._flat((1, *input_shape))[1:]
+        flat = self._flat((1, *input_shape))
+        if len(flat) <= len(input_shape) and self.start_dim in (0, -1 - len(input_shape)):
+            raise ValueError(f"{self} joins the batch axis of an input {tuple(input_shape)} with others")
+        return flat[1:]
 
     def config(self) -> dict[str, Any]:
         return {"start_dim": self.start_dim, "end_dim": self.end_dim}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convc import _core, shapes
+from convc.nn._module import Array
 from convc.nn._spatial import _LAYOUTS, Convolution
 from convc.nn._weights import Random, choice, initial
 
@@ -67,6 +68,10 @@ class LocallyConnected(Convolution):
     def _modes(self) -> dict[str, Any]:
         return {"layout": self.layout}
 
+    def __call__(self, x: Array) -> Array:
+        self.output_shape(np.shape(x)[1:])  # there are other sizes with as many positions
+        return super().__call__(x)
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         size = self._split(input_shape)[1]
         if tuple(size) != self.input_size:
@@ -118,7 +123,7 @@ class LocallyConnected2d(LocallyConnected):
     input_size : int or one int for each axis
         Height and width of the images that the layer is for.
     kernel_size, stride, dilation : int or one int for each axis
-    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"`` or ``"same"``
+    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"``, or ``"same"`` for a stride of 1
     bias : bool
         One for each position and output channel.
     layout : {"NCHW", "NHWC"}
