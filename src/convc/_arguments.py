@@ -35,6 +35,27 @@ def axes(value: Axes, ndim: int, name: str, minimum: int = 1) -> tuple[int, ...]
     return numbers
 
 
+def sides(value: Sequence[SupportsIndex], name: str, minimum: int = 1) -> tuple[int, ...]:
+    """One integer an axis, where nothing else says how many axes there are."""
+    if isinstance(value, (str, bytes)) or not is_sequence(value):
+        raise TypeError(f"{name} must be a sequence of integers, one for each axis, got {value!r}")
+    return axes(value, len(value), name, minimum)
+
+
+def channel_counts(in_channels: int, out_channels: int, groups: int) -> tuple[int, int, int]:
+    """The three of a convolution."""
+    counts = tuple(
+        integer(value, name, 1)
+        for value, name in ((in_channels, "in_channels"), (out_channels, "out_channels"), (groups, "groups"))
+    )
+    if counts[0] % counts[2] or counts[1] % counts[2]:
+        raise ValueError(
+            f"groups must divide in_channels and out_channels, "
+            f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
+        )
+    return counts[0], counts[1], counts[2]
+
+
 def window_axes(kernel_size: Axes, stride: Axes, dilation: Axes, ndim: int) -> tuple[tuple[int, ...], ...]:
     """What a window is along each axis."""
     return tuple(

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convc._arguments import INT64_MAX, halves, is_sequence, window_axes
+from convc._arguments import INT64_MAX, halves, is_sequence, sides, window_axes
 from convc._arguments import Axes as Axes
 from convc._arguments import Padding as Padding
 from convc._arguments import axes as axes
+from convc._arguments import channel_counts as channel_counts
 from convc._arguments import check_pad_mode as check_pad_mode
 from convc._arguments import integer as integer
 from convc._arguments import padding_axes as padding_axes
@@ -104,9 +105,7 @@ class _Sweep:
 def _sweeps(
     input_shape: Sequence[int], kernel_size: Axes, stride: Axes, padding: Padding, dilation: Axes
 ) -> list[_Sweep]:
-    if not is_sequence(input_shape):
-        raise TypeError(f"input_shape must be a sequence of integers, got {input_shape!r}")
-    sizes = axes(input_shape, len(input_shape), "input_shape")
+    sizes = sides(input_shape, "input_shape")
     kernel, strides, dilations = window_axes(kernel_size, stride, dilation, len(sizes))
     pads = padding_axes(padding, kernel, strides, dilations)
     return [_Sweep(i, *axis) for i, axis in enumerate(zip(sizes, kernel, strides, pads, dilations, strict=True))]
@@ -326,7 +325,8 @@ def conv_parameters(
     >>> shapes.conv_parameters(3, 96, (11, 11))
     34944
     """
-    return math.prod(kernel_size) * (in_channels // groups) * out_channels + (out_channels if bias else 0)
+    inputs, filters, groups = channel_counts(in_channels, out_channels, groups)
+    return math.prod(sides(kernel_size, "kernel_size")) * (inputs // groups) * filters + (filters if bias else 0)
 
 
 def conv_macs(
@@ -339,7 +339,8 @@ def conv_macs(
     >>> shapes.conv_macs(3, 96, (11, 11), (55, 55))
     105415200
     """
-    return conv_parameters(in_channels, out_channels, kernel_size, groups, bias=False) * math.prod(output_size)
+    weights = conv_parameters(in_channels, out_channels, kernel_size, groups, bias=False)
+    return weights * math.prod(sides(output_size, "output_size"))
 
 
 def locally_connected_parameters(
@@ -360,7 +361,8 @@ def locally_connected_parameters(
     >>> shapes.conv_parameters(3, 96, (11, 11)), shapes.locally_connected_parameters(3, 96, (11, 11), (55, 55))
     (34944, 105705600)
     """
-    return conv_parameters(in_channels, out_channels, kernel_size, groups, bias) * math.prod(output_size)
+    parameters = conv_parameters(in_channels, out_channels, kernel_size, groups, bias)
+    return parameters * math.prod(sides(output_size, "output_size"))
 
 
 def linear_parameters(in_features: int, out_features: int, bias: bool = True) -> int:
@@ -371,7 +373,8 @@ def linear_parameters(in_features: int, out_features: int, bias: bool = True) ->
     >>> shapes.linear_parameters(120, 84)
     10164
     """
-    return conv_parameters(in_features, out_features, (), bias=bias)
+    outputs = integer(out_features, "out_features", 1)
+    return integer(in_features, "in_features", 1) * outputs + (outputs if bias else 0)
 
 
 def linear_macs(in_features: int, out_features: int, rows: int = 1) -> int:
@@ -382,7 +385,7 @@ def linear_macs(in_features: int, out_features: int, rows: int = 1) -> int:
     >>> shapes.linear_macs(120, 84)
     10080
     """
-    return in_features * out_features * rows
+    return linear_parameters(in_features, out_features, bias=False) * integer(rows, "rows", 0)
 
 
 @dataclass(frozen=True)
@@ -476,7 +479,8 @@ class ReceptiveField:
 
         Both may lie outside the input, where the layers before see their padding.
         """
-        firsts = (round(first + p * j) for (first, _), p, j in zip(self._ends(), position, self.jump, strict=True))
+        at = axes(position, len(self.size), "position", -INT64_MAX)
+        firsts = (round(first + p * j) for (first, _), p, j in zip(self._ends(), at, self.jump, strict=True))
         return tuple((first, first + size) for first, size in zip(firsts, self.size, strict=True))
 
     def _ends(self) -> list[tuple[float, float]]:
@@ -508,7 +512,11 @@ def receptive_field(windows: Iterable[Sequence[Any]], ndim: int = 2) -> Receptiv
     ReceptiveField(size=(7, 7), jump=(1, 1), start=(3.0, 3.0))
     """
     field = ReceptiveField(*[(1,) * integer(ndim, "ndim", 1)] * 2)
-    for window in windows:
+    if not isinstance(windows, Iterable):
+        raise TypeError(f"windows must be a sequence of (kernel_size, stride, dilation, padding), got {windows!r}")
+    for i, window in enumerate(windows):
+        if isinstance(window, str) or not is_sequence(window) or not 1 <= len(window) <= 4:
+            raise TypeError(f"windows[{i}] must be (kernel_size, stride, dilation, padding) or less, got {window!r}")
         field = field.after(*window)
     return field
 

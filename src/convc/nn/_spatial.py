@@ -98,14 +98,7 @@ class Convolution(Spatial):
     ) -> None:
         self._set_windows(kernel_size, stride, padding, dilation, layout or _LAYOUTS[self._ndim][0], fit)
         choice(fit, "fit", ("floor", "exact"))
-        self.in_channels = shapes.integer(in_channels, "in_channels", 1)
-        self.out_channels = shapes.integer(out_channels, "out_channels", 1)
-        self.groups = shapes.integer(groups, "groups", 1)
-        if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(
-                f"groups must divide in_channels and out_channels, "
-                f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
-            )
+        self.in_channels, self.out_channels, self.groups = shapes.channel_counts(in_channels, out_channels, groups)
         self.output_padding = (0,) * self._ndim
         self.padding_mode = choice(padding_mode, "padding_mode", ("zeros", "reflect", "replicate", "circular"))
         self.activation = choice(activation, "activation", (None, "relu"))
