@@ -311,6 +311,33 @@ def test_dropout_extremes():
     assert not backward(x).any()
 
 
+@pytest.mark.filterwarnings("error")
+def test_infinity_passes_dropout_without_a_warning():
+    x = np.array([math.inf, 3e38, math.nan, -math.inf] * 50, np.float32)
+    y, backward = nn.Dropout(0.5, rng=0).forward(x)
+    assert set(np.isinf(y).tolist()) == {True, False}
+    assert np.isnan(backward(x)).any()
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (nn.Dropout().forward, "x must be an array of float32 or float64, got"),
+        (nn.Dropout(0).forward, "x must be an array of float32 or float64, got"),
+        (nn.Flatten(), "x must be an array, got list"),
+        (nn.Flatten().forward, "x must be an array, got list"),
+    ],
+)
+def test_layers_without_operators_check_their_input(call, match):
+    with pytest.raises(TypeError, match=match):
+        call([[1.0, 2.0]])
+    if "float" in match:
+        with pytest.raises(TypeError, match=f"{match} int64"):
+            call(np.ones((2, 3), np.int64))
+    else:
+        assert nn.Flatten()(np.ones((2, 3, 1), np.int64)).shape == (2, 3)
+
+
 def test_dropout_is_reproducible():
     x = np.ones((4, 50))
     one, other = nn.Dropout(rng=5), nn.Dropout(rng=5)
@@ -683,12 +710,16 @@ def test_input_gradient_needs_scores():
     "name",
     [
         "loss",
+        "nn._activation",
         "nn._blocks",
         "nn._dense",
         "nn._files",
         "nn._gradient",
+        "nn._local",
         "nn._module",
         "nn._norm",
+        "nn._pool",
+        "nn._resize",
         "nn._sequential",
         "nn._spatial",
         "nn._transpose",

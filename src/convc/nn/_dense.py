@@ -9,7 +9,7 @@ import numpy as np
 
 from convc import _core, shapes
 from convc.nn._module import Array, Backward, Module
-from convc.nn._weights import Random, accumulate, choice, data, initial, number
+from convc.nn._weights import Random, accumulate, check_floats, choice, data, initial, number
 from convc.shapes import ReceptiveField
 
 
@@ -125,11 +125,13 @@ class Flatten(Module):
         self.end_dim = shapes.integer(end_dim, "end_dim", -(2**63))
 
     def __call__(self, x: Array) -> Array:
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"x must be an array, got {type(x).__name__}")
         return x.reshape(self._flat(x.shape))
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
-        shape = x.shape
-        return self(x), lambda grad: grad.reshape(shape)
+        y, shape = self(x), x.shape
+        return y, lambda grad: grad.reshape(shape)
 
     def _flat(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         start, end = (dim + len(shape) if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
@@ -182,11 +184,18 @@ class Dropout(Module):
         return x
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
+        check_floats(x, "x")
         if self.p == 0:
             return x, lambda grad: grad
         kept = self.rng.random(x.shape, dtype=x.dtype.type) >= self.p
         factor = np.multiply(kept, 1 / (1 - self.p) if self.p < 1 else 0, dtype=x.dtype)
-        return x * factor, lambda grad: grad * factor
+
+        def scaled(values: Array) -> Array:
+            with np.errstate(over="ignore", invalid="ignore"):  # infinity passes as it does through the operators
+                result: Array = values * factor
+            return result
+
+        return scaled(x), scaled
 
     def forward_inference(self, x: Array) -> tuple[Array, Backward]:
         return x, lambda grad: grad
