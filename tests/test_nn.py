@@ -254,9 +254,11 @@ def test_layers_keep_nothing_of_a_pass(case):
 
 def test_relu_is_fused_without_a_trace():
     x = np.random.default_rng(0).normal(size=(2, 3, 9, 9)).astype(np.float32)
-    conv, linear = nn.Conv2d(3, 4, 3, rng=0), nn.Linear(7, 5, rng=1)
-    net = nn.Sequential(conv, nn.ReLU(), linear, nn.ReLU(), nn.ReLU())
-    expected = nn.ReLU()(linear(nn.ReLU()(conv(x))))
+    conv, linear = nn.Conv2d(3, 4, 3, rng=0), nn.Linear(5, 5, rng=1)
+    local = nn.LocallyConnected2d(4, 4, 7, 3, rng=2)
+    net = nn.Sequential(conv, nn.ReLU(), local, nn.ReLU(), linear, nn.ReLU(), nn.ReLU())
+    assert len(net._stages()) == 4
+    expected = nn.ReLU()(linear(nn.ReLU()(local(nn.ReLU()(conv(x))))))
     np.testing.assert_array_equal(net(x), expected)
     y, backward = net.forward(x)
     np.testing.assert_array_equal(y, expected)
@@ -265,7 +267,7 @@ def test_relu_is_fused_without_a_trace():
     grads = [parameter.grad for parameter in net.parameters()]
     net.zero_grad()
     steps = []
-    for layer in (conv, nn.ReLU(), linear, nn.ReLU()):
+    for layer in (conv, nn.ReLU(), local, nn.ReLU(), linear, nn.ReLU()):
         x, back = layer.forward(x)
         steps.append(back)
     for back in reversed(steps):
@@ -274,8 +276,9 @@ def test_relu_is_fused_without_a_trace():
     for fused, plain in zip(grads, net.parameters(), strict=True):
         np.testing.assert_array_equal(fused, plain.grad)
     assert conv.activation is None
+    assert local.activation is None
     assert linear.activation is None
-    assert len(net) == 5
+    assert len(net) == 7
 
 
 def test_a_subclass_is_not_fused():
