@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import FIRST, LAST, channels_first, channels_last, dtypes, integers, isas, views
 
 import convc
-from convc import nn, shapes
+from convc import nn
 
 LINEAR = ("linear", "bilinear", "trilinear")
 factors = st.one_of(st.sampled_from([0.5, 1.0, 1.05, 2.0, 2.5, 3.0]), st.floats(0.3, 4))
@@ -293,7 +293,6 @@ def test_output_shape(case):
     layer = nn.Upsample(**case.options)
     x = case.laid_out(case.x)
     assert layer.output_shape(x.shape[1:]) == layer(x).shape[1:]
-    assert layer.receptive_field(shapes.ReceptiveField((1,), (1,))) is None
 
 
 @pytest.mark.parametrize(

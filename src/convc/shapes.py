@@ -448,7 +448,8 @@ class ReceptiveField:
         The receptive field one transposed convolution further on.
 
         Of the inputs, which lie `stride` outputs apart, at most F / S reach an output from within a span of F. The jump
-        is divided by the stride, and may become a fraction.
+        is divided by the stride, and may become a fraction. What lies behind is exact on the average of neighbours,
+        which look at the same inputs and then all at once one further.
         """
         kernel, strides, dilations = window_axes(kernel_size, stride, dilation, len(self.size))
         grown = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]

@@ -368,7 +368,9 @@ class Module:
 
     def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
         """
-        What an output position sees of the network's input, from what an input position sees; None is everything.
+        What an output position sees of the network's input, from what an input position sees.
+
+        None is everything; a summary tells it from what `Upsample` and adaptive pools make unknown.
 
         A module that looks at more than one position defines this.
         """
@@ -379,7 +381,8 @@ class Module:
         Layers, output volumes, parameters, receptive fields and multiply-adds; printing it shows a table.
 
         An asterisk marks the layers whose stride does not fit, so that the end of their input is never read. A question
-        mark stands where a module of one's own does not define `macs` or, having modules inside, `receptive_field`.
+        mark stands where a module of one's own does not define `macs` or, having modules inside, `receptive_field`, and
+        behind `Upsample` and adaptive pools whose windows depend on the size of the input.
 
         Parameters
         ----------

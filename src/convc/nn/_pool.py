@@ -338,7 +338,7 @@ class LPPool3d(_LPPool):
     _operator, _gradient = staticmethod(_core.lp_pool3d), staticmethod(_core.lp_pool3d_backward)
 
 
-class _AdaptivePool(Spatial):
+class AdaptivePool(Spatial):
     """What pools share whose windows are given in number."""
 
     _operator: ClassVar[Callable[..., Any]]
@@ -361,7 +361,7 @@ class _AdaptivePool(Spatial):
         return self._shape(channels, tuple(s or kept for s, kept in zip(wanted, size, strict=True)))
 
     def receptive_field(self, field: ReceptiveField | None) -> None:
-        """Windows as large as the input makes them: everything."""
+        """Everything if there is one window, else unknown: windows are as large as the input makes them."""
         return None
 
     def dropped(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -374,7 +374,7 @@ class _AdaptivePool(Spatial):
         return f"{type(self).__name__}(output_size={self.output_size}{self._extras()})"
 
 
-class _AdaptiveAvgPool(_AdaptivePool):
+class _AdaptiveAvgPool(AdaptivePool):
     def __call__(self, x: Array) -> Array:
         y: Array = type(self)._operator(x, self.output_size, layout=self.layout)
         return y
@@ -440,7 +440,7 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     _gradient = staticmethod(_core.adaptive_avg_pool3d_backward)
 
 
-class _AdaptiveMaxPool(_AdaptivePool):
+class _AdaptiveMaxPool(AdaptivePool):
     def __call__(self, x: Array) -> Array:
         y: Array = type(self)._operator(x, self.output_size, layout=self.layout)
         return y

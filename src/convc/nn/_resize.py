@@ -95,9 +95,15 @@ class Upsample(Module):
         spatial = shapes.resized(input_shape[:-1] if last else input_shape[1:], self.size, self.scale_factor)
         return (*spatial, input_shape[-1]) if last else (input_shape[0], *spatial)
 
-    def receptive_field(self, field: ReceptiveField | None) -> None:
-        """Unknown: a jump of less than one input position cannot be told."""
-        return None
+    def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
+        """Known if each element is repeated a whole number of times; None, unknown, where it depends on the input."""
+        factors = self.scale_factor if isinstance(self.scale_factor, tuple) else (self.scale_factor,)
+        if field is None or not self.mode.startswith("nearest") or not all(f and f % 1 == 0 for f in factors):
+            return None
+        # It is a transposed convolution whose windows touch.
+        repeats = [int(f) for f in factors if f]
+        repeats = repeats * len(field.size) if len(repeats) == 1 else repeats
+        return field.after_transposed(repeats, repeats)
 
     def config(self) -> dict[str, Any]:
         return {
