@@ -165,6 +165,14 @@ def test_alexnets_strides_give_six_by_six_scores():
     assert 36 * net.macs((3, 224, 224)) > 8 * slides.macs((3, 384, 384))
 
 
+def test_the_example_of_a_sliding_classifier(capsys):
+    example().main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[:2]] == ["36 crops", "one pass"]
+    assert float(lines[1].split("; ")[1].split()[0]) > 3  # times less to multiply
+    assert float(lines[2].split()[-1]) < 1e-4
+
+
 def test_padding_makes_the_borders_of_crops_differ():
     """What the documentation warns of: inside, where no border is felt, the scores are still the crop's."""
     net = whole(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, dtype=F64), nn.Flatten(), nn.Linear(16, 1, dtype=F64)))
