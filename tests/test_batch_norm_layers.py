@@ -195,7 +195,7 @@ def test_fused_networks_give_the_same(dtype):
 
 
 def test_fused_weights_are_rounded_once():
-    net = nn.Sequential(nn.Linear(30, 20, rng=0), nn.BatchNorm1d(20))
+    net = nn.Sequential(nn.Linear(30, 20, rng=0), nn.BatchNorm1d(20, layout="NWC"))
     rng = np.random.default_rng(0)
     for held in (net[1].weight, net[1].bias, net[1].running_mean, net[1].running_var):
         held.data[...] = rng.random(20) + 0.1
@@ -224,6 +224,58 @@ def test_folding_into_transposed_convolutions(groups, layout):
     fused = net.fuse()
     assert len(fused) == 1
     np.testing.assert_allclose(fused(x), net(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", ["NCW", "NWC"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_folding_into_locally_connected_layers(bias, layout):
+    """Their weights begin with an axis of positions, here as many as there are channels."""
+    layer = nn.LocallyConnected1d(2, 8, 10, 3, bias=bias, layout=layout, rng=0, dtype=F64)
+    net = nn.Sequential(layer, norm_of(nn.BatchNorm1d(8, layout=layout, dtype=F64)))
+    x = np.random.default_rng(0).normal(size=(2, 2, 10) if layout == "NCW" else (2, 10, 2))
+    fused = net.fuse()
+    assert len(fused) == 1
+    np.testing.assert_allclose(fused(x), net(x), rtol=1e-12, atol=1e-12)
+
+
+def test_folding_into_fully_connected_layers():
+    """A sequence as long as its vectors has the normalised axis elsewhere, and no rank is known beforehand."""
+    rng = np.random.default_rng(0)
+    linear, norm = nn.Linear(4, 4, rng=0, dtype=F64), norm_of(nn.BatchNorm1d(4, dtype=F64))
+    last = norm_of(nn.BatchNorm1d(4, layout="NWC", dtype=F64))
+    vectors, sequences, images = (rng.normal(size=shape) for shape in ((3, 4), (3, 4, 4), (3, 4, 2, 2)))
+    for layers, inputs, left in (
+        ((linear, norm), (vectors, sequences), 2),
+        ((nn.Flatten(2), linear, norm), (images,), 3),
+        ((nn.GlobalAvgPool(keepdims=True), nn.Flatten(2), nn.Linear(1, 4, rng=0, dtype=F64), norm), (images,), 4),
+        ((linear, last), (vectors, sequences), 1),
+        ((nn.Flatten(), linear, norm), (vectors, images[..., :1, :1]), 2),
+        ((nn.GlobalAvgPool(), nn.Tanh(), linear, norm, nn.ReLU(), nn.Dropout(), linear, norm), (images,), 5),
+    ):
+        net = nn.Sequential(*layers)
+        fused = net.fuse()
+        assert len(fused) == left
+        for x in inputs:
+            np.testing.assert_allclose(fused(x), net(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [0.0, 1e-90])
+def test_what_would_overflow_is_not_folded(value):
+    """And nobody is warned: where the scale is infinite, the layers apart give what they gave."""
+    net = nn.Sequential(nn.Conv1d(2, 3, 1, rng=0), nn.BatchNorm1d(3, eps=value))
+    net[1].running_var.data[1] = 0
+    x = np.random.default_rng(0).normal(size=(2, 2, 5)).astype(np.float32)
+    fused = net.fuse()
+    assert len(fused) == 2
+    np.testing.assert_array_equal(fused(x), net(x))
+
+
+def test_dropout_stays_where_it_is_no_link_of_a_chain():
+    block = nn.Concat(nn.Dropout(), nn.Sequential(nn.Dropout())).fuse()
+    assert [type(branch) for branch in block] == [nn.Dropout, nn.Sequential]
+    assert len(block.layers[1]) == 0
+    assert isinstance(nn.Dropout().fuse(), nn.Dropout)
 
 
 def test_what_cannot_be_folded_stays():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strategies import FIRST, LAST, channels_last, convolutions, integers
 
 import convc
-from convc import convert, nn
+from convc import convert, models, nn
 
 F64 = np.float64
 RNG = np.random.default_rng(0)
@@ -91,6 +91,67 @@ def test_a_network_slides(ndim, last):
     assert slides[0] is features[0]
 
 
+ELEMENTWISE = nn.ReLU, nn.Sigmoid, nn.Tanh, nn.SiLU, nn.GELU, nn.LeakyReLU, lambda: nn.PReLU(dtype=F64), nn.Dropout
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC", "NCW", "NDHWC"])
+def test_all_that_goes_along_the_numbers_of_vectors_slides(layout):
+    """Elementwise layers, and those that have a weight for each number or add up over them."""
+    ndim, last, rng = len(layout) - 2, layout.endswith("C"), np.random.default_rng(3)
+    head = (
+        *(make() for make in ELEMENTWISE),
+        nn.Linear(2 * 3**ndim, 4, dtype=F64, rng=0),
+        nn.BatchNorm1d(4, eps=0.1, dtype=F64),
+        *(make() for make in ELEMENTWISE),
+        nn.PReLU(4, dtype=F64),
+        nn.PReLU(4, axis=-1, dtype=F64),
+        nn.Linear(4, 5, dtype=F64, rng=1),
+        nn.BatchNorm1d(5, affine=False, dtype=F64),
+        nn.Softmax(1),
+        nn.Softmax(-1),
+    )
+    net = nn.Sequential(CONVS[ndim - 1](1, 2, 2, layout=layout, dtype=F64, rng=2), nn.Flatten(), *head)
+    for name, held in net._named((nn.Parameter, nn.Buffer)):
+        if held.data.ndim == 1 and "0." not in name:
+            held.data[...] = rng.random(held.data.shape) + 0.5
+
+    def shape(side):
+        return (*(side,) * ndim, 1) if last else (1, *(side,) * ndim)
+
+    slides = convert.linear_to_conv(net, shape(4))
+    x = rng.normal(size=(2, *shape(6)))
+    y = slides(x)
+    assert y.shape == (2, *((3,) * ndim + (5,) if last else (5,) + (3,) * ndim))
+    for at in np.ndindex((3,) * ndim):
+        crop = tuple(slice(p, p + 4) for p in at)
+        score = y[(slice(None), *at)] if last else y[(..., *at)]
+        expected = net(x[(slice(None), *crop)] if last else x[(..., *crop)])
+        np.testing.assert_allclose(score, expected, rtol=1e-10, atol=1e-14)
+    slides[-3].running_var.data[...] = 0
+    assert net[-3].running_var.data.all()  # a copy
+
+
+def test_lenet_slides():
+    net = models.lenet5(rng=0)
+    image = RNG.random((1, 1, 36, 40), np.float32)
+    y = convert.linear_to_conv(net, (1, 32, 32))(image)
+    assert y.shape == (1, 10, 2, 3)
+    np.testing.assert_allclose(y[..., 1, 2], net(image[..., 4:, 8:]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("flatten", [False, True])
+@pytest.mark.parametrize("pool", [nn.GlobalAvgPool, nn.GlobalMaxPool])
+def test_a_global_pool_makes_vectors(pool, flatten, layout):
+    """And one position, of any image."""
+    layers = pool(layout=layout), *[nn.Flatten()] * flatten, nn.Linear(3, 4, dtype=F64, rng=1), nn.Softmax(1)
+    net = nn.Sequential(nn.Conv2d(2, 3, 2, layout=layout, dtype=F64, rng=0), nn.Tanh(), *layers)
+    x = RNG.normal(size=(2, 2, 5, 6) if layout == "NCHW" else (2, 5, 6, 2))
+    y = convert.linear_to_conv(net, x.shape[1:])(x)
+    assert y.shape == ((2, 4, 1, 1) if layout == "NCHW" else (2, 1, 1, 4))
+    np.testing.assert_allclose(y.reshape(2, 4), net(x), rtol=1e-10)
+
+
 def test_alexnets_strides_give_six_by_six_scores():
     """(384 - 224) / 32 + 1 = 6, equal to 36 crops, for a small part of the multiply-adds."""
     sliding = example()
@@ -102,6 +163,14 @@ def test_alexnets_strides_give_six_by_six_scores():
     assert np.array_equal(y[0], sliding.scores_of_crops(net, image))
     assert len({score.tobytes() for score in y[0].reshape(5, 36).T}) > 1
     assert 36 * net.macs((3, 224, 224)) > 8 * slides.macs((3, 384, 384))
+
+
+def test_the_example_of_a_sliding_classifier(capsys):
+    example().main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[:2]] == ["36 crops", "one pass"]
+    assert float(lines[1].split("; ")[1].split()[0]) > 3  # times less to multiply
+    assert float(lines[2].split()[-1]) < 1e-4
 
 
 def test_padding_makes_the_borders_of_crops_differ():
@@ -128,6 +197,12 @@ def test_padding_makes_the_borders_of_crops_differ():
         (nn.Sequential(nn.Conv2d(3, 2, 1)), (3, 2, 2), {}, ValueError, "nothing to convert"),
         (nn.Sequential(nn.Flatten(2), nn.Linear(4, 2)), (3, 2, 2), {}, ValueError, "nothing to convert"),
         (nn.Sequential(nn.Flatten(), nn.MaxPool2d(2)), (3, 2, 2), {}, TypeError, r"MaxPool2d.* does behind a Flatten"),
+        (nn.Sequential(nn.Flatten(), nn.Softmax(1)), (3, 2, 2), {}, TypeError, r"Softmax\(dim=1\) does behind"),
+        (nn.Sequential(nn.Flatten(), nn.PReLU(12)), (3, 2, 2), {}, TypeError, "PReLU.* does behind"),
+        (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(12)), (3, 2, 2), {}, TypeError, "BatchNorm1d.* does behind"),
+        (nn.Sequential(nn.GlobalAvgPool(), nn.Softmax(0)), (3, 2, 2), {}, TypeError, r"Softmax\(dim=0\) does behind"),
+        (nn.Sequential(nn.GlobalAvgPool(), nn.GroupNorm(1, 3)), (3, 2, 2), {}, TypeError, "GroupNorm.* does behind"),
+        (nn.Sequential(nn.GlobalAvgPool(), nn.BatchNorm1d(4)), (3, 2, 2), {}, ValueError, "4 channels"),
         (nn.Sequential(nn.Flatten(), nn.Linear(11, 2)), (3, 2, 2), {}, ValueError, "11 features"),
         (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), (3, 9, 9), {}, ValueError, "1 channels"),
     ],
@@ -246,6 +321,7 @@ def test_matrices_that_cannot_be_held_are_refused():
     ("conv", "shape", "options", "error", "match"),
     [
         (nn.Conv2d(1, 1, 3), (1, 5, 5), {"stride": 2}, ValueError, "conv is a layer"),
+        (nn.Conv2d(1, 1, 3, activation="relu"), (1, 5, 5), {}, ValueError, "activation='relu', which no matrix"),
         (nn.Conv2d(1, 1, 3), (1, 2, 2), {}, ValueError, "kernel_size"),
         (nn.Conv2d(1, 1, 3), (1, 5), {}, ValueError, "3 axes"),
         (nn.Conv2d(1, 1, 3), (2, 5, 5), {}, ValueError, "1 channels"),

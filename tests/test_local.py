@@ -7,6 +7,7 @@ from hypothesis import given
 from strategies import ISAS, VIEWS, integers, local_convolutions
 
 import convc
+from convc import nn
 
 
 def expected(case):
@@ -213,6 +214,15 @@ def test_nan_reaches_exactly_the_outputs_that_read_it(layout, activation, isa):
     weight[17, 3, 4, 1, 0] = np.nan
     y = convc.locally_connected2d(np.ones_like(x), weight, padding=1)
     np.testing.assert_array_equal(np.argwhere(np.isnan(y)), [[0, 3, 2, 3], [1, 3, 2, 3]])
+
+
+def test_the_layer_is_for_one_size():
+    """Though another may have as many positions."""
+    layer = nn.LocallyConnected2d(1, 2, (4, 5), 3, rng=0)
+    assert layer(np.ones((1, 1, 4, 5), np.float32)).shape == (1, 2, 2, 3)
+    for call in (layer, layer.forward):
+        with pytest.raises(ValueError, match=r"for inputs of size \(4, 5\), got \(1, 5, 4\)"):
+            call(np.ones((1, 1, 5, 4), np.float32))
 
 
 def test_empty_batch():

@@ -254,9 +254,11 @@ def test_layers_keep_nothing_of_a_pass(case):
 
 def test_relu_is_fused_without_a_trace():
     x = np.random.default_rng(0).normal(size=(2, 3, 9, 9)).astype(np.float32)
-    conv, linear = nn.Conv2d(3, 4, 3, rng=0), nn.Linear(7, 5, rng=1)
-    net = nn.Sequential(conv, nn.ReLU(), linear, nn.ReLU(), nn.ReLU())
-    expected = nn.ReLU()(linear(nn.ReLU()(conv(x))))
+    conv, linear = nn.Conv2d(3, 4, 3, rng=0), nn.Linear(5, 5, rng=1)
+    local = nn.LocallyConnected2d(4, 4, 7, 3, rng=2)
+    net = nn.Sequential(conv, nn.ReLU(), local, nn.ReLU(), linear, nn.ReLU(), nn.ReLU())
+    assert len(net._stages()) == 4
+    expected = nn.ReLU()(linear(nn.ReLU()(local(nn.ReLU()(conv(x))))))
     np.testing.assert_array_equal(net(x), expected)
     y, backward = net.forward(x)
     np.testing.assert_array_equal(y, expected)
@@ -265,7 +267,7 @@ def test_relu_is_fused_without_a_trace():
     grads = [parameter.grad for parameter in net.parameters()]
     net.zero_grad()
     steps = []
-    for layer in (conv, nn.ReLU(), linear, nn.ReLU()):
+    for layer in (conv, nn.ReLU(), local, nn.ReLU(), linear, nn.ReLU()):
         x, back = layer.forward(x)
         steps.append(back)
     for back in reversed(steps):
@@ -274,8 +276,9 @@ def test_relu_is_fused_without_a_trace():
     for fused, plain in zip(grads, net.parameters(), strict=True):
         np.testing.assert_array_equal(fused, plain.grad)
     assert conv.activation is None
+    assert local.activation is None
     assert linear.activation is None
-    assert len(net) == 5
+    assert len(net) == 7
 
 
 def test_a_subclass_is_not_fused():
@@ -309,6 +312,33 @@ def test_dropout_extremes():
     y, backward = nn.Dropout(1).forward(x)
     assert not y.any()
     assert not backward(x).any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_infinity_passes_dropout_without_a_warning():
+    x = np.array([math.inf, 3e38, math.nan, -math.inf] * 50, np.float32)
+    y, backward = nn.Dropout(0.5, rng=0).forward(x)
+    assert set(np.isinf(y).tolist()) == {True, False}
+    assert np.isnan(backward(x)).any()
+
+
+@pytest.mark.parametrize(
+    ("call", "match"),
+    [
+        (nn.Dropout().forward, "x must be an array of float32 or float64, got"),
+        (nn.Dropout(0).forward, "x must be an array of float32 or float64, got"),
+        (nn.Flatten(), "x must be an array, got list"),
+        (nn.Flatten().forward, "x must be an array, got list"),
+    ],
+)
+def test_layers_without_operators_check_their_input(call, match):
+    with pytest.raises(TypeError, match=match):
+        call([[1.0, 2.0]])
+    if "float" in match:
+        with pytest.raises(TypeError, match=f"{match} int64"):
+            call(np.ones((2, 3), np.int64))
+    else:
+        assert nn.Flatten()(np.ones((2, 3, 1), np.int64)).shape == (2, 3)
 
 
 def test_dropout_is_reproducible():
@@ -479,6 +509,12 @@ def test_sequential_is_a_sequence():
         (lambda: nn.Conv2d(1, 1, 3, 0), ValueError, "stride"),
         (lambda: nn.Conv2d(1, 1, 3, dilation=0), ValueError, "dilation"),
         (lambda: nn.Conv2d(1, 1, 3, padding="SAME"), ValueError, "padding"),
+        (lambda: nn.Conv2d(1, 1, 3, 2, "same"), ValueError, "'same' needs a stride of 1, got 2 in spatial dimension 0"),
+        (lambda: nn.ConvTranspose2d(1, 1, 3, (1, 2), "same"), ValueError, "'same' needs .* in spatial dimension 1"),
+        (lambda: nn.LocallyConnected1d(1, 1, 8, 3, 2, "same"), ValueError, "'same' needs a stride of 1"),
+        (lambda: nn.MaxPool2d(3, padding="same"), ValueError, "'same' needs a stride of 1, got 3"),
+        (lambda: nn.Conv2d(1, 1, 3, stride=True), TypeError, "stride must be an integer, got True"),
+        (lambda: nn.Linear(1, False), TypeError, "out_features must be an integer, got False"),
         (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "groups must divide"),
         (lambda: nn.Conv2d(4, 3, 3, groups=2), ValueError, "groups must divide"),
         (lambda: nn.Conv2d(1, 1, 3, groups=0), ValueError, "groups"),
@@ -530,6 +566,24 @@ def test_sequential_is_a_sequence():
 def test_bad_arguments(make, error, match):
     with pytest.raises(error, match=match):
         make()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "match"),
+    [
+        (nn.Conv2d(1, 1, 3, padding=5, padding_mode="reflect"), (1, 4, 4), "at most 3 for pad_mode 'reflect' of 4"),
+        (nn.Conv1d(1, 1, 3, padding=((0, 5),), padding_mode="circular"), (1, 4), "at most 4 for pad_mode 'circular'"),
+        (nn.PReLU(4), (3, 2, 2), r"PReLU\(num_parameters=4\) needs 4 channels on axis 1, got \(3, 2, 2\)"),
+        (nn.PReLU(4, axis=4), (3, 2, 2), "axis 4 is none of 4"),
+        (nn.Softmax(7), (3,), r"Softmax\(dim=7\): axis 7 is none of 2"),
+        (nn.GroupNorm(1, 3, layout="NCHW"), (3, 4), "needs an input of 3 axes"),
+        (nn.LocalResponseNorm(3), (), "needs an input of 1 to 4 axes"),
+        (nn.Flatten(0), (3, 4), "joins the batch axis"),
+    ],
+)
+def test_summaries_refuse_what_the_call_does(layer, shape, match):
+    with pytest.raises(ValueError, match=match):
+        layer.summary(shape)
 
 
 def test_flatten_names_axes_it_does_not_find():
@@ -659,12 +713,16 @@ def test_input_gradient_needs_scores():
     "name",
     [
         "loss",
+        "nn._activation",
         "nn._blocks",
         "nn._dense",
         "nn._files",
         "nn._gradient",
+        "nn._local",
         "nn._module",
         "nn._norm",
+        "nn._pool",
+        "nn._resize",
         "nn._sequential",
         "nn._spatial",
         "nn._transpose",

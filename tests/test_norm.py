@@ -227,6 +227,31 @@ def test_layer_norm(torch, shape, axes, width, dtype, isa, view):
     np.testing.assert_allclose(some[2], expected[2], rtol=1e-3, atol=2e-4)
 
 
+@pytest.mark.parametrize("name", ["group_norm", "layer_norm", "softmax"])
+def test_pytorch_agrees_in_float64(torch, name):
+    """About outputs and all gradients, to rounding."""
+    rng = np.random.default_rng(6)
+    x, grad = rng.normal(size=(2, 3, 6, 5, 7)) + 1.5
+    weight, bias = rng.normal(size=(2, *((6,) if name == "group_norm" else (5, 7))))
+    wide = [torch.from_numpy(a).requires_grad_() for a in (x, weight, bias)]
+    functional = torch.nn.functional
+    if name == "softmax":
+        y, expected = convc.softmax(x, 1), functional.softmax(wide[0], 1)
+        grads = (convc.softmax_backward(grad, y, 1),)
+    elif name == "group_norm":
+        y, *statistics = convc.group_norm(x, 3, weight, bias, EPS, return_statistics=True)
+        expected = functional.group_norm(wide[0], 3, *wide[1:], EPS)
+        grads = convc.group_norm_backward(grad, x, 3, *statistics, weight)
+    else:
+        y, *statistics = convc.layer_norm(x, (5, 7), weight, bias, EPS, return_statistics=True)
+        expected = functional.layer_norm(wide[0], (5, 7), *wide[1:], EPS)
+        grads = convc.layer_norm_backward(grad, x, (5, 7), *statistics, weight)
+    np.testing.assert_allclose(y, expected.detach().numpy(), rtol=1e-12, atol=1e-13)
+    expected.backward(torch.from_numpy(grad))
+    for ours, theirs in zip(grads, wide, strict=name != "softmax"):
+        np.testing.assert_allclose(ours, theirs.grad.numpy(), rtol=1e-11, atol=1e-12)
+
+
 # ---- local response normalisation
 
 

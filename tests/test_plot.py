@@ -422,6 +422,16 @@ def test_receptive_field():
     pixels(figure)
 
 
+def test_receptive_field_says_where_it_stops():
+    layers = nn.Conv2d(1, 2, 3), nn.Upsample(scale_factor=2), nn.AvgPool2d(2), nn.AdaptiveAvgPool2d(3), nn.ReLU()
+    figure = plot.receptive_field(nn.Sequential(*layers), (1, 10, 10))
+    check_texts(figure)
+    words = texts(figure)
+    assert any("unknown from layer 3 on" in word for word in words)
+    assert any("after 2 AvgPool2d" in word for word in words)
+    assert not any("unknown" in word for word in texts(plot.receptive_field(nn.Sequential(*layers[:3]), (1, 10, 10))))
+
+
 def test_receptive_field_is_where_gradients_arrive():
     """The square of an output in a padded, strided and dilated network holds all that its gradient reaches."""
     net = nn.Sequential(

@@ -247,7 +247,9 @@ def test_convolution_agrees_with_the_operator(size, kernel, stride, padding):
         ({"kernel_size": 3, "dilation": 0}, ValueError, "dilation"),
         ({"kernel_size": 3, "padding": -1}, ValueError, "padding"),
         ({"kernel_size": 3, "padding": "full"}, ValueError, "'valid' or 'same'"),
+        ({"kernel_size": 3, "padding": "same", "stride": 2}, ValueError, "'same' needs a stride of 1, got 2"),
         ({"kernel_size": 3, "padding": (1,)}, ValueError, "padding"),
+        ({"kernel_size": True}, TypeError, "kernel_size must be an integer, got True"),
         ({"kernel_size": 3, "padding": ((1, 1, 1), 0)}, ValueError, "padding"),
         ({"kernel_size": (3, 3, 3)}, ValueError, "kernel_size"),
         ({"kernel_size": 2**63}, ValueError, "64 bits"),
@@ -279,6 +281,33 @@ def test_counts_are_those_of_the_arrays(channels, filters, kernel, groups):
     assert expected == math.prod(kernel) * channels * filters * groups + filters * groups
     # One multiply-add for each weight at each output position.
     assert shapes.conv_macs(channels * groups, filters * groups, kernel, (5, 7), groups) == 35 * layer.weight.data.size
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: shapes.conv_parameters(3, 5, (3, 3), 0), ValueError, "groups must be at least 1"),
+        (lambda: shapes.conv_parameters(3, 5, (3, 3), 2), ValueError, "groups must divide .* got groups=2, in_chan"),
+        (lambda: shapes.conv_parameters(-3, 5, (3, 3)), ValueError, "in_channels must be at least 1"),
+        (lambda: shapes.conv_parameters(3, 5, 3), TypeError, "kernel_size must be a sequence of integers, .* got 3"),
+        (lambda: shapes.conv_parameters(3, 5, "33"), TypeError, "kernel_size must be a sequence of integers"),
+        (lambda: shapes.conv_parameters(3, 5, (3, 0)), ValueError, "kernel_size must be at least 1"),
+        (lambda: shapes.conv_macs(3, 5, (3, 3), 7), TypeError, "output_size must be a sequence of integers"),
+        (lambda: shapes.locally_connected_parameters(3, 5, (3,), (-1,)), ValueError, "output_size must be at least 1"),
+        (lambda: shapes.linear_parameters(0, 5), ValueError, "in_features must be at least 1"),
+        (lambda: shapes.linear_macs("3", 5), TypeError, "in_features must be an integer, got '3'"),
+        (lambda: shapes.linear_macs(3, 5.0), TypeError, "out_features must be an integer"),
+        (lambda: shapes.linear_macs(3, 5, -1), ValueError, "rows must be at least 0"),
+        (lambda: shapes.receptive_field([3, 3]), TypeError, r"windows\[0\] must be \(kernel_size, stride.* got 3"),
+        (lambda: shapes.receptive_field([(3,), (3, 1, 1, 0, 0)]), TypeError, r"windows\[1\] must be"),
+        (lambda: shapes.receptive_field(3), TypeError, "windows must be a sequence"),
+        (lambda: shapes.receptive_field([(3,)]).window((0,)), ValueError, "position must be an integer or 2 of them"),
+        (lambda: shapes.receptive_field([(3,)]).window((0.5, 1)), TypeError, "position must be an integer"),
+    ],
+)
+def test_bad_counts(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
 
 
 def test_linear_is_a_convolution_of_one_position():

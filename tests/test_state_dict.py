@@ -98,6 +98,22 @@ def test_pytorch_tensors_load_directly():
     np.testing.assert_allclose(ours(x), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_norms_and_slopes_of_pytorch_load_by_name():
+    torch = pytest.importorskip("torch")
+
+    def build(lib):
+        return lib.Sequential(lib.GroupNorm(2, 6), lib.PReLU(6), lib.LayerNorm((4, 5)), lib.PReLU(), lib.LayerNorm(5))
+
+    ours, theirs = build(nn), build(torch.nn)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.2)
+        assert ours.load_state_dict(theirs.state_dict()) == ([], [])
+        x = torch.randn(3, 6, 4, 5, generator=generator)
+        np.testing.assert_allclose(ours(x.numpy()), theirs(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
 # ---- files
 
 

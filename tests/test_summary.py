@@ -178,6 +178,38 @@ def test_paths_that_do_not_say_how_far_they_look():
     assert [row.unshared for row in known.rows] == [250, 0, 0]
 
 
+def test_what_depends_on_the_size_is_a_question_mark():
+    """Until a layer sees everything, and not where elements are repeated a whole number of times."""
+    for vague in (nn.AdaptiveMaxPool2d((None, 2)), nn.Upsample(5), nn.Upsample(scale_factor=2, mode="bilinear")):
+        paths = nn.Concat(nn.Sequential(), nn.Conv2d(1, 1, 1)), nn.Residual(nn.Conv2d(2, 2, 1))
+        net = nn.Sequential(nn.Conv2d(1, 1, 3), vague, *paths, nn.GlobalAvgPool(), nn.Linear(2, 2))
+        summary = net.summary((1, 6, 6))
+        cells = {row.name: line(summary, row.name, "receptive field").split()[-1] for row in summary.rows}
+        assert cells == {"0": "3", **dict.fromkeys(["1", "2.1", "2", "3.body.0", "3"], "?"), "4": "all", "5": "all"}
+        assert all(row.receptive_field is None for row in summary.rows[1:])
+        assert "? what Upsample and adaptive pools see depends on the size of their input" in str(summary)
+        assert "? the module" not in str(summary)
+    for whole in (nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((1, 1))):
+        assert line(nn.Sequential(whole).summary((1, 6, 6)), "0", "receptive field").split()[-1] == "all"
+    beside = nn.Concat(nn.Upsample(3, mode="bilinear"), nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Upsample(3)))
+    assert line(nn.Sequential(beside).summary((1, 6, 6)), "0", "receptive field").split()[-1] == "all"
+
+
+def test_repeated_elements():
+    """Measured on impulses: an output behind the layers sees what the table says."""
+    net = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv1d(1, 1, 3, padding=1, bias=False, dtype=np.float64))
+    net[1].weight.data[...] = 1
+    field = net.summary((1, 8)).rows[-1].receptive_field
+    assert (field.size, field.jump) == ((2,), (0.5,))
+    seen = net(np.eye(8)[:, None])[:, 0]
+    for place in range(1, 15):
+        (first, end), *_ = field.window((place,))
+        assert np.flatnonzero(seen[:, place]).tolist() == list(range(first, end))
+    scaled = nn.Upsample(scale_factor=(2, 3), mode="nearest-exact").summary((1, 4, 4)).rows[0].receptive_field
+    assert scaled.size == (1, 1)
+    assert scaled.jump == (1 / 2, 1 / 3)
+
+
 # ---- what floor drops
 
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from convc import _core, nn, shapes
+from convc.nn._activation import Activation
+from convc.nn._pool import GlobalPool
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -23,6 +25,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _LAYOUTS = {"NCW": 1, "NWC": 1, "NCHW": 2, "NHWC": 2, "NCDHW": 3, "NDHWC": 3}
 _CONVS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS: tuple[Any, ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _GIB = 2**30
 
 
@@ -54,8 +57,8 @@ def linear_to_conv(layer: nn.Module, input_shape: Sequence[int], *, layout: str 
     Parameters
     ----------
     layer : Linear or Sequential
-        A network must have a `Flatten` and behind it, up to its end, no layers but `Linear`, `ReLU`, `Dropout` and
-        `Flatten`, within further `Sequential` layers or not.
+        A network must have a `Flatten` or a global pool and behind it, up to its end, no layers but `Linear`,
+        activations, `BatchNorm1d`, `Dropout` and `Flatten`, within further `Sequential` layers or not.
     input_shape : sequence of int
         What a network takes, or what is flattened in front of a single `Linear`; without the batch axis: (C, H, W), or
         (H, W, C) in the layout ``"NHWC"``. One and three spatial axes do as well.
@@ -68,14 +71,15 @@ def linear_to_conv(layer: nn.Module, input_shape: Sequence[int], *, layout: str 
     -------
     Conv1d, Conv2d, Conv3d or Sequential
         For an input of `input_shape` the outputs are (N, out_features, 1, 1), or (N, 1, 1, out_features). The new
-        layers have copies of the weights; a network's other layers are the same objects as before.
+        layers have copies of the weights; a network's other layers are the same objects as before. What goes along the
+        numbers of a vector, as `Softmax` does, goes along the channels.
 
     Raises
     ------
     ValueError
         If the layer does not fit `input_shape`, or there is nothing to convert.
     TypeError
-        If a layer behind the `Flatten` has no convolution that does the same.
+        If a layer behind the `Flatten` or global pool cannot do the same at each position.
 
     References
     ----------
@@ -105,24 +109,26 @@ def linear_to_conv(layer: nn.Module, input_shape: Sequence[int], *, layout: str 
     if not isinstance(layer, nn.Sequential):
         raise TypeError(f"layer must be a Linear or a Sequential, got {layer!r}")
     layers: list[nn.Module] = []
-    volume = None  # what the Flatten behind us has flattened
+    volume = None  # what the vectors are, once there are any
     for stage in _flat(layer):
         if volume is None:
             output = tuple(stage.output_shape(shape))
             if isinstance(stage, nn.Flatten) and output == (math.prod(shape),):
                 volume = shape
+            elif isinstance(stage, GlobalPool) and not stage.keepdims:
+                layers.append(type(stage)(keepdims=True, layout=stage.layout))
+                volume = layers[-1].output_shape(shape)
             else:
                 layers.append(stage)
             shape = output
-        elif isinstance(stage, nn.Linear):
-            layers.append(_slide(stage, volume, layout))
-            volume = layers[-1].output_shape(volume)
-        elif isinstance(stage, (nn.ReLU, nn.Dropout)):
-            layers.append(stage)
         elif not isinstance(stage, nn.Flatten):
-            raise TypeError(f"no convolution does what {stage!r} does behind a Flatten")
+            slide: Any = _slide if isinstance(stage, nn.Linear) else _along_channels
+            layers.append(slide(stage, volume, layout))
+            volume = layers[-1].output_shape(volume)
     if volume is None:
-        raise ValueError("layer has no Flatten that makes a vector of each image: there is nothing to convert")
+        raise ValueError(
+            "layer has no Flatten and no global pool that makes a vector of each image: there is nothing to convert"
+        )
     return nn.Sequential(*layers)
 
 
@@ -146,6 +152,27 @@ def _slide(linear: nn.Linear, volume: tuple[int, ...], layout: str) -> Any:
         np.moveaxis(weight, -1, 1) if is_last else weight,
         None if linear.bias is None else linear.bias.data,
     )
+
+
+def _along_channels(stage: nn.Module, volume: tuple[int, ...], layout: str) -> nn.Module:
+    """The layer that does with the channels of each position what `stage` does with a vector."""
+    is_elementwise = isinstance(stage, (Activation, nn.Dropout)) and not isinstance(stage, (nn.Softmax, nn.PReLU))
+    if is_elementwise or (isinstance(stage, nn.PReLU) and stage.num_parameters == 1):
+        return stage
+    axis = -1 if layout.endswith("C") else 1
+    if volume[axis if axis < 0 else 0] == math.prod(volume):  # else the vector is not one of channels alone
+        if isinstance(stage, nn.Softmax) and stage.dim in (1, -1):
+            return nn.Softmax(axis)
+        if isinstance(stage, nn.PReLU) and stage.axis in (1, -1):
+            return _with_state(nn.PReLU(**{**stage.config(), "axis": axis}), stage)
+        if isinstance(stage, nn.BatchNorm1d):
+            return _with_state(_NORMS[len(volume) - 2](**{**stage.config(), "layout": layout}), stage)
+    raise TypeError(f"nothing does at each position what {stage!r} does behind a Flatten or a global pool")
+
+
+def _with_state(layer: nn.Module, other: nn.Module) -> nn.Module:
+    layer.load_state_dict(other.state_dict())
+    return layer
 
 
 def _with_arrays(layer: Any, weight: Array, bias: Array | None) -> Any:
@@ -254,7 +281,7 @@ def conv_to_matrix(
     Parameters
     ----------
     conv : Conv1d, Conv2d, Conv3d or ndarray
-        A layer, or a weight (out_channels, in_channels / groups, *kernel).
+        A layer without an activation, which no matrix has, or a weight (out_channels, in_channels / groups, *kernel).
     input_shape : sequence of int
         Without the batch axis.
     stride, padding, dilation, groups, layout, pad_mode
@@ -274,7 +301,7 @@ def conv_to_matrix(
     MemoryError
         If the matrix would be larger than `max_bytes`.
     ValueError, TypeError
-        If the weight does not fit `input_shape`, or an argument is wrong.
+        If the weight does not fit `input_shape`, an argument is wrong, or the layer has an activation.
 
     Examples
     --------
@@ -290,6 +317,11 @@ def conv_to_matrix(
     if isinstance(conv, _CONVS):
         if (stride, padding, dilation, groups, layout, pad_mode) != (1, 0, 1, 1, None, "zeros"):
             raise ValueError("conv is a layer and has a stride, a padding and so on of its own: leave them out")
+        if conv.activation is not None:
+            raise ValueError(
+                f"conv has activation={conv.activation!r}, which no matrix computes: give conv.weight.data with the "
+                f"stride, padding and so on, and apply the activation to M @ x.ravel() plus the bias"
+            )
         conv.output_shape(shape)  # refuses what does not fit
         weight, windows, groups, layout = conv.weight.data, conv._windows(), conv.groups, conv.layout
         pad_mode = conv.padding_mode
@@ -326,13 +358,14 @@ def _entries(
     ndim, filters = len(space), len(weight)
     outputs = shapes.output_shape(space, *windows)
     strides, dilations = shapes.axes(stride, ndim, "stride"), shapes.axes(dilation, ndim, "dilation")
-    pads = shapes.padding_axes(padding, kernel, dilations)
+    pads = shapes.padding_axes(padding, kernel, strides, dilations)
+    shapes.check_pad_mode(pad_mode, space, pads)
     # seen, inside: (*outputs, *kernel), the place in the flattened space that a tap falls on, and whether it is there.
     seen: Any = 0
     inside: Any = True
     for i in range(ndim):
         place = np.arange(outputs[i])[:, None] * strides[i] - pads[i][0] + np.arange(kernel[i]) * dilations[i]
-        place = _read(place, space[i], pads[i], pad_mode)
+        place = _read(place, space[i], pad_mode)
         ends = [1] * (2 * ndim)
         ends[i], ends[ndim + i] = place.shape
         seen = seen * space[i] + place.reshape(ends)
@@ -350,17 +383,14 @@ def _entries(
     return np.broadcast_to(rows, values.shape).ravel(), columns.ravel(), values.ravel()
 
 
-def _read(place: Array, size: int, padding: tuple[int, int], pad_mode: str) -> Array:
+def _read(place: Array, size: int, pad_mode: str) -> Array:
     """Where the numbers of the padding come from."""
     if pad_mode == "zeros":
         return place
     if pad_mode == "replicate":
         return place.clip(0, size - 1)
-    most = {"reflect": size - 1, "circular": size}.get(pad_mode)
-    if most is None:
+    if pad_mode not in ("reflect", "circular"):
         raise ValueError(f"pad_mode must be 'zeros', 'reflect', 'replicate' or 'circular', got {pad_mode!r}")
-    if max(padding) > most:
-        raise ValueError(f"padding must be at most {most} for pad_mode {pad_mode!r} of {size} elements, got {padding}")
     return place % size if pad_mode == "circular" else size - 1 - abs(size - 1 - abs(place))
 
 
@@ -430,7 +460,7 @@ def backward_as_conv(
     _check_channels(weight, x.shape[1], groups)
     kernel, size = weight.shape[2:], x.shape[2:]
     strides, dilations = shapes.axes(stride, ndim, "stride"), shapes.axes(dilation, ndim, "dilation")
-    pads = shapes.padding_axes(padding, kernel, dilations)
+    pads = shapes.padding_axes(padding, kernel, strides, dilations)
     expected = (len(x), len(weight), *shapes.output_shape(size, kernel, strides, pads, dilations))
     if grad.shape != expected:
         raise ValueError(f"grad must have the shape of the output, {expected}, got {grad.shape}")
@@ -487,10 +517,11 @@ def _shape(input_shape: Sequence[int]) -> tuple[int, ...]:
 
 def _layout(layout: str | None, net: nn.Module | None, ndim: int) -> str:
     """The layout asked for, else that of the network's layers, else channels first."""
-    if layout is None and net is not None:
-        layout = next((module.layout for module in net.modules() if hasattr(module, "layout")), None)
-    layout = layout or ("NCW", "NCHW", "NCDHW")[ndim - 1]
     names = [name for name, axes in _LAYOUTS.items() if axes == ndim]
+    if layout is None and net is not None:
+        found = (getattr(module, "layout", None) for module in net.modules())
+        layout = next((name for name in found if name in names), None)  # BatchNorm1d of vectors has another
+    layout = layout or ("NCW", "NCHW", "NCDHW")[ndim - 1]
     if layout not in names:
         raise ValueError(f"layout must be {names[0]!r} or {names[1]!r} for {ndim} spatial axes, got {layout!r}")
     return layout

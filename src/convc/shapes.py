@@ -10,10 +10,18 @@ import math
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convc._arguments import INT64_MAX, halves, is_sequence, sides, window_axes
+from convc._arguments import Axes as Axes
+from convc._arguments import Padding as Padding
+from convc._arguments import axes as axes
+from convc._arguments import channel_counts as channel_counts
+from convc._arguments import check_pad_mode as check_pad_mode
+from convc._arguments import integer as integer
+from convc._arguments import padding_axes as padding_axes
 from convc._effective import EffectiveReceptiveField, measure
 
 if TYPE_CHECKING:
@@ -35,52 +43,6 @@ __all__ = [
     "resized",
     "same_padding",
 ]
-
-Axes = SupportsIndex | Sequence[SupportsIndex]
-Padding = SupportsIndex | str | Sequence[SupportsIndex | Sequence[SupportsIndex]]
-
-_INT64_MAX = 2**63 - 1
-
-
-def integer(value: Any, name: str, minimum: int) -> int:
-    """`value` as an int of at least `minimum` that the core can hold; errors name the argument."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if not minimum <= number <= _INT64_MAX:
-        raise ValueError(f"{name} must be at least {minimum} and fit 64 bits, got {number}")
-    return number
-
-
-def axes(value: Axes, ndim: int, name: str, minimum: int = 1) -> tuple[int, ...]:
-    """One integer an axis, from one for all of them or a sequence of `ndim`."""
-    if isinstance(value, (str, bytes)) or not _is_sequence(value):
-        return (integer(value, name, minimum),) * ndim
-    numbers = tuple(integer(item, name, minimum) for item in value)  # type: ignore[union-attr]
-    if len(numbers) != ndim:
-        raise ValueError(f"{name} must be an integer or {ndim} of them, got {value!r}")
-    return numbers
-
-
-def padding_axes(padding: Padding, kernel: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """(before, after) for each axis, from any of the forms that the operators accept."""
-    if isinstance(padding, str):
-        if padding == "valid":
-            return ((0, 0),) * len(kernel)
-        if padding == "same":
-            return tuple(_halves(d * (k - 1)) for k, d in zip(kernel, dilation, strict=True))
-        raise ValueError(f"padding must be integers, 'valid' or 'same', got {padding!r}")
-    if not _is_sequence(padding):
-        return ((integer(padding, "padding", 0),) * 2,) * len(kernel)
-    if len(padding) != len(kernel):  # type: ignore[arg-type]
-        raise ValueError(f"padding must be an integer or one entry for each of {len(kernel)} axes, got {padding!r}")
-    return tuple(axes(item, 2, "padding", 0) for item in padding)  # type: ignore[union-attr, misc]
-
-
-def _halves(total: int) -> tuple[int, int]:
-    """An odd position goes behind the input, as in PyTorch and TensorFlow."""
-    return total // 2, total - total // 2
 
 
 @dataclass(frozen=True)
@@ -129,7 +91,7 @@ class _Sweep:
 
     def _does_not_fit(self, rest: int, pool: bool) -> str:
         """Names the sizes and the paddings nearby at which the stride fits, in the words of the operators."""
-        padding, limit = sum(self.padding), 2 * (self.span // 2) if pool else _INT64_MAX
+        padding, limit = sum(self.padding), 2 * (self.span // 2) if pool else INT64_MAX
         paddings = [str(total) for total in (padding - rest, padding - rest + self.stride) if 0 <= total <= limit]
         sizes = " or ".join(str(size) for size in (self.size - rest, self.size - rest + self.stride) if size > 0)
         also = f", or a total padding of {' or '.join(paddings)}," if paddings else ""
@@ -143,19 +105,10 @@ class _Sweep:
 def _sweeps(
     input_shape: Sequence[int], kernel_size: Axes, stride: Axes, padding: Padding, dilation: Axes
 ) -> list[_Sweep]:
-    if not _is_sequence(input_shape):
-        raise TypeError(f"input_shape must be a sequence of integers, got {input_shape!r}")
-    sizes = axes(input_shape, len(input_shape), "input_shape")
-    kernel, strides, dilations = _window(kernel_size, stride, dilation, len(sizes))
-    pads = padding_axes(padding, kernel, dilations)
+    sizes = sides(input_shape, "input_shape")
+    kernel, strides, dilations = window_axes(kernel_size, stride, dilation, len(sizes))
+    pads = padding_axes(padding, kernel, strides, dilations)
     return [_Sweep(i, *axis) for i, axis in enumerate(zip(sizes, kernel, strides, pads, dilations, strict=True))]
-
-
-def _window(kernel_size: Axes, stride: Axes, dilation: Axes, ndim: int) -> tuple[tuple[int, ...], ...]:
-    return tuple(
-        axes(value, ndim, name)
-        for value, name in ((kernel_size, "kernel_size"), (stride, "stride"), (dilation, "dilation"))
-    )
 
 
 def output_shape(
@@ -178,7 +131,7 @@ def output_shape(
     input_shape : sequence of int
         Spatial extents only: ``(height, width)`` for images.
     kernel_size, stride, dilation : int or one int for each axis
-    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"`` or ``"same"``
+    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"``, or ``"same"`` for a stride of 1
     fit : {"floor", "exact", "ceil"}
         What happens when the stride does not divide the way left: drop the rest, raise, or add a partial window that
         still begins inside the input or the padding before it, as PyTorch does. It may be the only one, if it sticks
@@ -282,10 +235,10 @@ def same_padding(
     """
     if input_shape is not None:
         sweeps = _sweeps(input_shape, kernel_size, stride, 0, dilation)
-        return tuple(_halves(max(0, (-(-s.size // s.stride) - 1) * s.stride + s.span - s.size)) for s in sweeps)
-    ndim = next((len(value) for value in (kernel_size, stride, dilation) if _is_sequence(value)), ndim)  # type: ignore[arg-type]
-    kernel, _, dilations = _window(kernel_size, stride, dilation, integer(ndim, "ndim", 1))
-    return padding_axes("same", kernel, dilations)
+        return tuple(halves(max(0, (-(-s.size // s.stride) - 1) * s.stride + s.span - s.size)) for s in sweeps)
+    ndim = next((len(value) for value in (kernel_size, stride, dilation) if is_sequence(value)), ndim)  # type: ignore[arg-type]
+    kernel, _, dilations = window_axes(kernel_size, stride, dilation, integer(ndim, "ndim", 1))
+    return tuple(halves(d * (k - 1)) for k, d in zip(kernel, dilations, strict=True))
 
 
 def conv_transpose_output_shape(
@@ -358,7 +311,7 @@ def resized(
     factors = tuple(scale_factor) if isinstance(scale_factor, Sequence) else (scale_factor,) * len(input_size)
     if len(factors) != len(input_size):
         raise ValueError(f"scale_factor must be a number or a tuple of {len(input_size)}, got {scale_factor!r}")
-    if not all(1 <= factor * n <= _INT64_MAX for factor, n in zip(factors, input_size, strict=True)):
+    if not all(1 <= factor * n <= INT64_MAX for factor, n in zip(factors, input_size, strict=True)):
         raise ValueError(f"scale_factor must leave at least 1 element of {tuple(input_size)}, got {scale_factor!r}")
     return tuple(int(factor * n) for factor, n in zip(factors, input_size, strict=True))
 
@@ -373,7 +326,8 @@ def conv_parameters(
     >>> shapes.conv_parameters(3, 96, (11, 11))
     34944
     """
-    return math.prod(kernel_size) * (in_channels // groups) * out_channels + (out_channels if bias else 0)
+    inputs, filters, groups = channel_counts(in_channels, out_channels, groups)
+    return math.prod(sides(kernel_size, "kernel_size")) * (inputs // groups) * filters + (filters if bias else 0)
 
 
 def conv_macs(
@@ -386,7 +340,8 @@ def conv_macs(
     >>> shapes.conv_macs(3, 96, (11, 11), (55, 55))
     105415200
     """
-    return conv_parameters(in_channels, out_channels, kernel_size, groups, bias=False) * math.prod(output_size)
+    weights = conv_parameters(in_channels, out_channels, kernel_size, groups, bias=False)
+    return weights * math.prod(sides(output_size, "output_size"))
 
 
 def locally_connected_parameters(
@@ -407,7 +362,8 @@ def locally_connected_parameters(
     >>> shapes.conv_parameters(3, 96, (11, 11)), shapes.locally_connected_parameters(3, 96, (11, 11), (55, 55))
     (34944, 105705600)
     """
-    return conv_parameters(in_channels, out_channels, kernel_size, groups, bias) * math.prod(output_size)
+    parameters = conv_parameters(in_channels, out_channels, kernel_size, groups, bias)
+    return parameters * math.prod(sides(output_size, "output_size"))
 
 
 def linear_parameters(in_features: int, out_features: int, bias: bool = True) -> int:
@@ -418,7 +374,8 @@ def linear_parameters(in_features: int, out_features: int, bias: bool = True) ->
     >>> shapes.linear_parameters(120, 84)
     10164
     """
-    return conv_parameters(in_features, out_features, (), bias=bias)
+    outputs = integer(out_features, "out_features", 1)
+    return integer(in_features, "in_features", 1) * outputs + (outputs if bias else 0)
 
 
 def linear_macs(in_features: int, out_features: int, rows: int = 1) -> int:
@@ -429,7 +386,7 @@ def linear_macs(in_features: int, out_features: int, rows: int = 1) -> int:
     >>> shapes.linear_macs(120, 84)
     10080
     """
-    return in_features * out_features * rows
+    return linear_parameters(in_features, out_features, bias=False) * integer(rows, "rows", 0)
 
 
 @dataclass(frozen=True)
@@ -473,9 +430,9 @@ class ReceptiveField:
         A window of span F, padded by P in front, makes the size grow by (F - 1) jumps and moves the first centre by
         (F - 1) / 2 - P of them; the jump is multiplied by the stride.
         """
-        kernel, strides, dilations = _window(kernel_size, stride, dilation, len(self.size))
+        kernel, strides, dilations = window_axes(kernel_size, stride, dilation, len(self.size))
         grown = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
-        pads = padding_axes(padding, kernel, dilations)
+        pads = padding_axes(padding, kernel, strides, dilations)
         return ReceptiveField(
             tuple(math.ceil(s + g * j) for s, g, j in zip(self.size, grown, self.jump, strict=True)),
             tuple(map(operator.mul, self.jump, strides)),
@@ -492,11 +449,12 @@ class ReceptiveField:
         The receptive field one transposed convolution further on.
 
         Of the inputs, which lie `stride` outputs apart, at most F / S reach an output from within a span of F. The jump
-        is divided by the stride, and may become a fraction.
+        is divided by the stride, and may become a fraction. What lies behind is exact on the average of neighbours,
+        which look at the same inputs and then all at once one further.
         """
-        kernel, strides, dilations = _window(kernel_size, stride, dilation, len(self.size))
+        kernel, strides, dilations = window_axes(kernel_size, stride, dilation, len(self.size))
         grown = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
-        pads = padding_axes(padding, kernel, dilations)
+        pads = padding_axes(padding, kernel, strides, dilations)
         return ReceptiveField(
             tuple(
                 math.ceil(size + g // s * j) for size, g, s, j in zip(self.size, grown, strides, self.jump, strict=True)
@@ -523,7 +481,8 @@ class ReceptiveField:
 
         Both may lie outside the input, where the layers before see their padding.
         """
-        firsts = (round(first + p * j) for (first, _), p, j in zip(self._ends(), position, self.jump, strict=True))
+        at = axes(position, len(self.size), "position", -INT64_MAX)
+        firsts = (round(first + p * j) for (first, _), p, j in zip(self._ends(), at, self.jump, strict=True))
         return tuple((first, first + size) for first, size in zip(firsts, self.size, strict=True))
 
     def _ends(self) -> list[tuple[float, float]]:
@@ -555,7 +514,11 @@ def receptive_field(windows: Iterable[Sequence[Any]], ndim: int = 2) -> Receptiv
     ReceptiveField(size=(7, 7), jump=(1, 1), start=(3.0, 3.0))
     """
     field = ReceptiveField(*[(1,) * integer(ndim, "ndim", 1)] * 2)
-    for window in windows:
+    if not isinstance(windows, Iterable):
+        raise TypeError(f"windows must be a sequence of (kernel_size, stride, dilation, padding), got {windows!r}")
+    for i, window in enumerate(windows):
+        if isinstance(window, str) or not is_sequence(window) or not 1 <= len(window) <= 4:
+            raise TypeError(f"windows[{i}] must be (kernel_size, stride, dilation, padding) or less, got {window!r}")
         field = field.after(*window)
     return field
 
@@ -616,7 +579,7 @@ def effective_receptive_field(
     >>> field.size < 17
     True
     """
-    if not _is_sequence(input_shape) or len(input_shape) < 2:
+    if not is_sequence(input_shape) or len(input_shape) < 2:
         raise TypeError(f"input_shape must have a channel axis and spatial axes, got {input_shape!r}")
     shape = axes(input_shape, len(input_shape), "input_shape")
     if layer is not None:
@@ -635,7 +598,3 @@ def _until(net: Any, layer: int) -> Sequential:
         raise ValueError(f"layer must be from 0 to {len(net) - 1}, got {layer}") from None
     until: Sequential = net[: last + 1]
     return until
-
-
-def _is_sequence(value: Any) -> bool:
-    return isinstance(value, Sequence) or getattr(value, "ndim", 0) > 0

@@ -12,7 +12,7 @@ from convc.nn._module import Array, Backward, Module, Parameter
 from convc.nn._weights import choice, float_dtype, number
 
 
-class _Activation(Module):
+class Activation(Module):
     """A function that leaves the shape as it is; most have no arguments."""
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ class _Activation(Module):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.config().items())})"
 
 
-class _OfOutput(_Activation):
+class _OfOutput(Activation):
     """The gradient is computed from the output, so that the input may be freed."""
 
     _operator: ClassVar[Callable[..., Any]]
@@ -85,7 +85,7 @@ class Tanh(_OfOutput):
     _operator, _gradient = staticmethod(_core.tanh), staticmethod(_core.tanh_backward)
 
 
-class SiLU(_Activation):
+class SiLU(Activation):
     """
     ``x * sigmoid(x)``, for each element.
 
@@ -104,7 +104,7 @@ class SiLU(_Activation):
         return self(x), lambda grad: _core.silu_backward(grad, x)
 
 
-class GELU(_Activation):
+class GELU(Activation):
     """
     ``x`` times the probability that a standard normal variable is below it, for each element.
 
@@ -134,7 +134,7 @@ class GELU(_Activation):
         return {"approximate": self.approximate}
 
 
-class LeakyReLU(_Activation):
+class LeakyReLU(Activation):
     """
     ``x`` where it is positive, else ``negative_slope * x``.
 
@@ -165,7 +165,7 @@ class LeakyReLU(_Activation):
         return {"negative_slope": self.negative_slope}
 
 
-class PReLU(_Activation):
+class PReLU(Activation):
     """
     ``x`` where it is positive, else ``weight * x``; the weight is learned.
 
@@ -213,6 +213,16 @@ class PReLU(_Activation):
 
         return self(x), backward
 
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        if self.num_parameters > 1:
+            axis = _axis(self, self.axis, input_shape)
+            if axis == 0 or input_shape[axis - 1] != self.num_parameters:
+                raise ValueError(
+                    f"{self} needs {self.num_parameters} channels on axis {self.axis}, "
+                    f"got {tuple(input_shape)} behind the batch axis"
+                )
+        return tuple(input_shape)
+
     def config(self) -> dict[str, Any]:
         return {
             "num_parameters": self.num_parameters,
@@ -225,7 +235,7 @@ class PReLU(_Activation):
         return f"PReLU(num_parameters={self.num_parameters}{'' if self.axis == 1 else f', axis={self.axis}'})"
 
 
-class Softmax(_Activation):
+class Softmax(Activation):
     """
     ``exp(x) / sum(exp(x))`` along an axis. `convc.loss.CrossEntropyLoss` has its own: no network for it ends in this.
 
@@ -252,5 +262,17 @@ class Softmax(_Activation):
         y = self(x)
         return y, lambda grad: _core.softmax_backward(grad, y, self.dim)
 
+    def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        _axis(self, self.dim, input_shape)
+        return tuple(input_shape)
+
     def config(self) -> dict[str, Any]:
         return {"dim": self.dim}
+
+
+def _axis(layer: Module, axis: int, input_shape: tuple[int, ...]) -> int:
+    """The axis that is meant, counted from the batch axis, which the shape does not have."""
+    ndim = len(input_shape) + 1
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"{layer}: axis {axis} is none of {ndim}, of an input {tuple(input_shape)} and the batch axis")
+    return axis % ndim

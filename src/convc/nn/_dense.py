@@ -9,7 +9,7 @@ import numpy as np
 
 from convc import _core, shapes
 from convc.nn._module import Array, Backward, Module
-from convc.nn._weights import Random, accumulate, choice, data, initial, number
+from convc.nn._weights import Random, accumulate, check_floats, choice, data, initial, number
 from convc.shapes import ReceptiveField
 
 
@@ -125,11 +125,13 @@ class Flatten(Module):
         self.end_dim = shapes.integer(end_dim, "end_dim", -(2**63))
 
     def __call__(self, x: Array) -> Array:
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"x must be an array, got {type(x).__name__}")
         return x.reshape(self._flat(x.shape))
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
-        shape = x.shape
-        return self(x), lambda grad: grad.reshape(shape)
+        y, shape = self(x), x.shape
+        return y, lambda grad: grad.reshape(shape)
 
     def _flat(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         start, end = (dim + len(shape) if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
@@ -138,7 +140,10 @@ class Flatten(Module):
         return (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        return self._flat((1, *input_shape))[1:]
+        flat = self._flat((1, *input_shape))
+        if len(flat) <= len(input_shape) and self.start_dim in (0, -1 - len(input_shape)):
+            raise ValueError(f"{self} joins the batch axis of an input {tuple(input_shape)} with others")
+        return flat[1:]
 
     def config(self) -> dict[str, Any]:
         return {"start_dim": self.start_dim, "end_dim": self.end_dim}
@@ -179,6 +184,7 @@ class Dropout(Module):
         return x
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
+        check_floats(x, "x")
         if self.p == 0:
             return x, lambda grad: grad
         p = self.p

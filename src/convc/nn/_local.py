@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from convc import _core, shapes
+from convc.nn._module import Array
 from convc.nn._spatial import _LAYOUTS, Convolution
 from convc.nn._weights import Random, choice, initial
 
 
-class _LocallyConnected(Convolution):
+class LocallyConnected(Convolution):
     """A convolution as far as windows and channels go; the positions of its weight tie it to one size of input."""
+
+    out_axis = 1
 
     def __init__(
         self,
@@ -64,6 +67,10 @@ class _LocallyConnected(Convolution):
     def _geometry(self) -> tuple[Any, ...]:
         return self.stride, self.padding, self.dilation
 
+    def __call__(self, x: Array) -> Array:
+        self.output_shape(np.shape(x)[1:])  # there are other sizes with as many positions
+        return super().__call__(x)
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         size = self._split(input_shape)[1]
         if tuple(size) != self.input_size:
@@ -81,7 +88,7 @@ class _LocallyConnected(Convolution):
         return super().__repr__().replace(" kernel_size=", f" input_size={self.input_size}, kernel_size=", 1)
 
 
-class LocallyConnected1d(_LocallyConnected):
+class LocallyConnected1d(LocallyConnected):
     """
     Convolution of (N, C, W) signals without parameter sharing; the arguments are those of `LocallyConnected2d`.
 
@@ -101,7 +108,7 @@ class LocallyConnected1d(_LocallyConnected):
     )
 
 
-class LocallyConnected2d(_LocallyConnected):
+class LocallyConnected2d(LocallyConnected):
     """
     Convolution of (N, C, H, W) images whose every output position has `out_channels` filters of its own.
 
@@ -115,7 +122,7 @@ class LocallyConnected2d(_LocallyConnected):
     input_size : int or one int for each axis
         Height and width of the images that the layer is for.
     kernel_size, stride, dilation : int or one int for each axis
-    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"`` or ``"same"``
+    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"``, or ``"same"`` for a stride of 1
     bias : bool
         One for each position and output channel.
     padding_mode : {"zeros", "reflect", "replicate", "circular"}

@@ -321,7 +321,11 @@ class Module:
         A copy of the network for use alone, faster: same outputs up to rounding, from fewer layers.
 
         A batch normalisation that follows a convolution or a fully connected layer is folded into its weights (scaled
-        in float64, and rounded once), and dropout is left out. This network is not changed.
+        in float64, and rounded once), and dropout is left out of chains of layers. This network is not changed.
+
+        Behind a fully connected layer, `BatchNorm1d` normalises features if each sample is a vector, but positions if
+        it is a sequence of vectors. It is folded where a `Flatten` or a global pool before it says that there are
+        vectors; one in front of the first layer does no more than say so. With ``layout="NWC"``, it is folded anyway.
 
         Returns
         -------
@@ -332,9 +336,9 @@ class Module:
         Examples
         --------
         >>> from convc import nn
-        >>> nn.Sequential(nn.Linear(3, 2, bias=False), nn.BatchNorm1d(2), nn.ReLU(), nn.Dropout()).fuse()
+        >>> nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.Dropout()).fuse()
         Sequential(
-          (0): Linear(in_features=3, out_features=2, bias=True)
+          (0): Conv2d(3, 2, kernel_size=(1, 1), stride=(1, 1))
           (1): ReLU()
         )
         """
@@ -364,7 +368,9 @@ class Module:
 
     def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
         """
-        What an output position sees of the network's input, from what an input position sees; None is everything.
+        What an output position sees of the network's input, from what an input position sees.
+
+        None is everything; a summary tells it from what `Upsample` and adaptive pools make unknown.
 
         A module that looks at more than one position defines this.
         """
@@ -375,7 +381,8 @@ class Module:
         Layers, output volumes, parameters, receptive fields and multiply-adds; printing it shows a table.
 
         An asterisk marks the layers whose stride does not fit, so that the end of their input is never read. A question
-        mark stands where a module of one's own does not define `macs` or, having modules inside, `receptive_field`.
+        mark stands where a module of one's own does not define `macs` or, having modules inside, `receptive_field`, and
+        behind `Upsample` and adaptive pools whose windows depend on the size of the input.
 
         Parameters
         ----------

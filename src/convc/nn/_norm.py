@@ -13,7 +13,7 @@ from convc.nn._spatial import _LAYOUTS
 from convc.nn._weights import accumulate, choice, data, float_dtype, number
 
 
-class _Norm(Module):
+class Norm(Module):
     """What normalisations share: a weight and a bias, or none, and gradients from what the forward pass measured."""
 
     weight: Parameter | None
@@ -47,7 +47,7 @@ class _Norm(Module):
         return tuple(input_shape)
 
 
-class BatchNorm(_Norm):
+class BatchNorm(Norm):
     """What `BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d` share."""
 
     _ndim: ClassVar[int]
@@ -242,7 +242,7 @@ class BatchNorm3d(BatchNorm):
     _ndim = 3
 
 
-class LayerNorm(_Norm):
+class LayerNorm(Norm):
     """
     Layer normalisation: the last axes of each sample minus their mean, divided by their standard deviation.
 
@@ -325,7 +325,7 @@ class LayerNorm(_Norm):
         return f"LayerNorm({text}{', bias=False' if self.weight is not None and self.bias is None else ''})"
 
 
-class GroupNorm(_Norm):
+class GroupNorm(Norm):
     """
     Group normalisation: each group of channels of an image minus its mean, divided by its standard deviation.
 
@@ -391,8 +391,9 @@ class GroupNorm(_Norm):
         return y, self._backward(gradient, needs)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        _check_rank(self, input_shape)
         axis = -1 if self.layout and self.layout.endswith("C") else 0
-        if not input_shape or input_shape[axis] != self.num_channels:
+        if input_shape[axis] != self.num_channels:
             raise ValueError(f"{self} needs {self.num_channels} channels, got {tuple(input_shape)}")
         return tuple(input_shape)
 
@@ -448,6 +449,7 @@ class LocalResponseNorm(Module):
         return self(x), lambda grad: _core.local_response_norm_backward(grad, x, *options, layout=self.layout)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        _check_rank(self, input_shape)
         return tuple(input_shape)
 
     def config(self) -> dict[str, Any]:
@@ -461,3 +463,10 @@ class LocalResponseNorm(Module):
 def any_layout(layout: str | None) -> Any:
     """A layout for inputs of any rank, None being channels first."""
     return choice(layout, "layout", (None, *(name for names in _LAYOUTS.values() for name in names)))
+
+
+def _check_rank(layer: GroupNorm | LocalResponseNorm, input_shape: tuple[int, ...]) -> None:
+    ranks = range(1, 5) if layer.layout is None else (len(layer.layout) - 1,)
+    if len(input_shape) not in ranks:
+        wanted = " to ".join(str(rank) for rank in (ranks[0], ranks[-1])[: len(ranks)])
+        raise ValueError(f"{layer} needs an input of {wanted} axes, got {tuple(input_shape)}")

@@ -346,7 +346,7 @@ class LPPool3d(_LPPool):
     _operator, _gradient = staticmethod(_core.lp_pool3d), staticmethod(_core.lp_pool3d_backward)
 
 
-class _AdaptivePool(Spatial):
+class AdaptivePool(Spatial):
     """What pools share whose windows are given in number."""
 
     _operator: ClassVar[Callable[..., Any]]
@@ -369,7 +369,7 @@ class _AdaptivePool(Spatial):
         return self._shape(channels, tuple(s or kept for s, kept in zip(wanted, size, strict=True)))
 
     def receptive_field(self, field: ReceptiveField | None) -> None:
-        """Windows as large as the input makes them: everything."""
+        """Everything if there is one window, else unknown: windows are as large as the input makes them."""
         return None
 
     def dropped(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -382,7 +382,7 @@ class _AdaptivePool(Spatial):
         return f"{type(self).__name__}(output_size={self.output_size}{self._extras()})"
 
 
-class _AdaptiveAvgPool(_AdaptivePool):
+class _AdaptiveAvgPool(AdaptivePool):
     def __call__(self, x: Array) -> Array:
         y: Array = type(self)._operator(x, self.output_size, layout=self.layout)
         return y
@@ -448,7 +448,7 @@ class AdaptiveAvgPool3d(_AdaptiveAvgPool):
     _gradient = staticmethod(_core.adaptive_avg_pool3d_backward)
 
 
-class _AdaptiveMaxPool(_AdaptivePool):
+class _AdaptiveMaxPool(AdaptivePool):
     def __call__(self, x: Array) -> Array:
         y: Array = type(self)._operator(x, self.output_size, layout=self.layout)
         return y
@@ -509,7 +509,7 @@ class AdaptiveMaxPool3d(_AdaptiveMaxPool):
     _gradient = staticmethod(_core.adaptive_max_pool3d_backward)
 
 
-class _GlobalPool(Module):
+class GlobalPool(Module):
     """One window for all, on images of any rank."""
 
     def __init__(self, keepdims: bool = False, *, layout: str | None = None) -> None:
@@ -539,7 +539,7 @@ class _GlobalPool(Module):
         return f"{type(self).__name__}({', '.join(extras)})"
 
 
-class GlobalAvgPool(_GlobalPool):
+class GlobalAvgPool(GlobalPool):
     """
     Mean of each channel of images of any rank; the output is (N, C).
 
@@ -565,7 +565,7 @@ class GlobalAvgPool(_GlobalPool):
         return self(x), lambda grad: _core.global_avg_pool_backward(grad, x.shape, layout=self.layout)
 
 
-class GlobalMaxPool(_GlobalPool):
+class GlobalMaxPool(GlobalPool):
     """
     Largest value of each channel of images of any rank; the arguments are those of `GlobalAvgPool`.
 

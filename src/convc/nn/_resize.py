@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,9 +60,9 @@ class Upsample(Module):
         elif size is not None:
             self.size = shapes.integer(size, "size", 1)
         if isinstance(scale_factor, Sequence):
-            self.scale_factor = tuple(number(factor, "scale_factor") for factor in scale_factor)
+            self.scale_factor = tuple(_factor(factor) for factor in scale_factor)
         elif scale_factor is not None:
-            self.scale_factor = number(scale_factor, "scale_factor")
+            self.scale_factor = _factor(scale_factor)
         self.mode = choice(mode, "mode", _MODES)
         self.align_corners = choice(align_corners, "align_corners", (None, False, True))
         if align_corners and self.mode.startswith("nearest"):
@@ -84,13 +85,25 @@ class Upsample(Module):
             raise ValueError(
                 f"{self} needs an input of a channel axis and 1 to 3 spatial ones, got {tuple(input_shape)}"
             )
+        modes = ("nearest", "nearest-exact", ("linear", "bilinear", "trilinear")[axes - 3])
+        if self.mode not in modes:
+            raise ValueError(
+                f"{self} needs mode {' or '.join(map(repr, modes))} for {axes - 2} spatial axes, "
+                f"got {tuple(input_shape)}"
+            )
         last = self.layout is not None and self.layout.endswith("C")
         spatial = shapes.resized(input_shape[:-1] if last else input_shape[1:], self.size, self.scale_factor)
         return (*spatial, input_shape[-1]) if last else (input_shape[0], *spatial)
 
-    def receptive_field(self, field: ReceptiveField | None) -> None:
-        """Unknown: a jump of less than one input position cannot be told."""
-        return None
+    def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
+        """Known if each element is repeated a whole number of times; None, unknown, where it depends on the input."""
+        factors = self.scale_factor if isinstance(self.scale_factor, tuple) else (self.scale_factor,)
+        if field is None or not self.mode.startswith("nearest") or not all(f and f % 1 == 0 for f in factors):
+            return None
+        # It is a transposed convolution whose windows touch.
+        repeats = [int(f) for f in factors if f]
+        repeats = repeats * len(field.size) if len(repeats) == 1 else repeats
+        return field.after_transposed(repeats, repeats)
 
     def config(self) -> dict[str, Any]:
         return {
@@ -106,3 +119,10 @@ class Upsample(Module):
         corners = f", align_corners={self.align_corners}" if self.align_corners else ""
         layout = "" if self.layout is None else f", layout={self.layout!r}"
         return f"Upsample({name}={getattr(self, name)!r}, mode={self.mode!r}{corners}{layout})"
+
+
+def _factor(value: float) -> float:
+    factor = number(value, "scale_factor")
+    if not 0 < factor < math.inf:
+        raise ValueError(f"scale_factor must be positive and finite, got {value!r}")
+    return factor

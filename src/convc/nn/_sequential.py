@@ -8,12 +8,18 @@ from typing import Any, overload
 
 from convc.nn._activation import ReLU
 from convc.nn._dense import Linear
+from convc.nn._local import LocallyConnected1d, LocallyConnected2d
 from convc.nn._module import Array, Backward, Module
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d
 from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from convc.shapes import ReceptiveField
 
-_FUSABLE = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Linear)
+_FUSABLE = (
+    *(Conv1d, Conv2d, Conv3d),
+    *(ConvTranspose1d, ConvTranspose2d, ConvTranspose3d),
+    *(LocallyConnected1d, LocallyConnected2d),
+    Linear,
+)
 
 
 class LayerList(Module):
@@ -54,7 +60,8 @@ class Sequential(LayerList):
     """
     Layers one after another.
 
-    A ReLU that follows a convolution or a fully connected layer is computed within that layer, which changes no result.
+    A ReLU that follows a convolution, a locally or a fully connected layer is computed within that layer, which changes
+    no result.
 
     Examples
     --------

@@ -32,7 +32,7 @@ class Spatial(Module):
         self.kernel_size = shapes.axes(kernel_size, self._ndim, "kernel_size")
         self.stride = shapes.axes(stride, self._ndim, "stride")
         self.dilation = shapes.axes(dilation, self._ndim, "dilation")
-        pairs = shapes.padding_axes(padding, self.kernel_size, self.dilation)
+        pairs = shapes.padding_axes(padding, self.kernel_size, self.stride, self.dilation)
         symmetric = all(before == after for before, after in pairs)
         self.padding = padding if isinstance(padding, str) else tuple(p[0] for p in pairs) if symmetric else pairs
         self.layout = choice(layout, "layout", _LAYOUTS[self._ndim])
@@ -98,14 +98,7 @@ class Convolution(Spatial):
     ) -> None:
         self._set_windows(kernel_size, stride, padding, dilation, layout or _LAYOUTS[self._ndim][0], fit)
         choice(fit, "fit", ("floor", "exact"))
-        self.in_channels = shapes.integer(in_channels, "in_channels", 1)
-        self.out_channels = shapes.integer(out_channels, "out_channels", 1)
-        self.groups = shapes.integer(groups, "groups", 1)
-        if self.in_channels % self.groups or self.out_channels % self.groups:
-            raise ValueError(
-                f"groups must divide in_channels and out_channels, "
-                f"got groups={groups}, in_channels={in_channels}, out_channels={out_channels}"
-            )
+        self.in_channels, self.out_channels, self.groups = shapes.channel_counts(in_channels, out_channels, groups)
         self.output_padding = (0,) * self._ndim
         self.padding_mode = choice(padding_mode, "padding_mode", ("zeros", "reflect", "replicate", "circular"))
         self.activation = choice(activation, "activation", (None, "relu"))
@@ -118,6 +111,12 @@ class Convolution(Spatial):
     ) -> tuple[int, ...]:
         """Shape of the weight of such a layer."""
         return (out_channels, in_channels // groups, *kernel_size)
+
+    def _spatial_shape(self, input_shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        size = self._split(input_shape)[1]
+        pads = shapes.padding_axes(self.padding, self.kernel_size, self.stride, self.dilation)
+        shapes.check_pad_mode(self.padding_mode, size, pads)
+        return super()._spatial_shape(input_shape)
 
     def __call__(self, x: Array) -> Array:
         geometry, modes = self._geometry(), self._modes()
@@ -221,7 +220,7 @@ class Conv2d(Convolution):
     ----------
     in_channels, out_channels : int
     kernel_size, stride, dilation : int or one int for each axis
-    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"`` or ``"same"``
+    padding : int, one for each axis, ``(before, after)`` for each axis, ``"valid"``, or ``"same"`` for a stride of 1
     groups : int
         Must divide both numbers of channels; ``groups=in_channels`` makes the convolution depthwise.
     bias : bool

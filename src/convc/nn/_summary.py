@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from convc import shapes
 from convc.nn._blocks import Parallel
 from convc.nn._module import Module
+from convc.nn._pool import AdaptivePool
+from convc.nn._resize import Upsample
 from convc.nn._sequential import Sequential
 from convc.shapes import ReceptiveField
 
@@ -33,14 +35,15 @@ class Row:
     output_shape : tuple of int
     parameters : int
     receptive_field : ReceptiveField or None
-        None is the whole input.
+        None is the whole input, or not known; `unknown` tells.
     macs : int
     dropped : tuple of int
         How many positions at the end of each axis of its padded input no window reaches.
     unshared : int
         Parameters that it would have if each output position had its own.
     unknown : tuple of str
-        The columns that a module of one's own leaves open, by not defining the method behind them.
+        The columns that a module of one's own leaves open, by not defining the method behind them, or that depend on
+        the size of the input.
     """
 
     name: str
@@ -160,7 +163,15 @@ class Summary:
         ends = [f"{_title(row)} ({_named(row.dropped)})" for row in self.rows if any(row.dropped)]
         if ends:
             yield f"* the stride does not fit: the end of the padded input is never read: {', '.join(ends)}"
-        if any(column in row.unknown for row in self.rows for column in columns):
+        if any(column in ("receptive field", "jump", "start") for column in columns) and any(
+            _is_lost(row) and _is_vague(row.layer) for row in self.rows
+        ):
+            yield "? what Upsample and adaptive pools see depends on the size of their input"
+        if any(
+            column in row.unknown and (column in _COUNTS or _leaves_open(row.layer, "receptive_field"))
+            for row in self.rows
+            for column in columns
+        ):
             yield "? the module does not say, by a method macs, receptive_field or unshared_parameters of its own"
 
 
@@ -212,7 +223,9 @@ def _rows(module: Module, name: str, shape: tuple[int, ...], field: ReceptiveFie
         for child_name, child in module.named_children():
             rows += _rows(child, prefix + child_name, shape, field, is_lost)
             if rows:
-                shape, field, is_lost = rows[-1].output_shape, rows[-1].receptive_field, _is_lost(rows[-1])
+                shape, is_lost = rows[-1].output_shape, _is_lost(rows[-1])
+                # One that is lost is kept as it was: some layers see everything of whatever comes.
+                field = field if is_lost else rows[-1].receptive_field
         return rows
     is_block = isinstance(module, Parallel)
     if isinstance(module, Parallel):
@@ -221,23 +234,35 @@ def _rows(module: Module, name: str, shape: tuple[int, ...], field: ReceptiveFie
             inside = _rows(path, prefix + path_name, shape, field, is_lost)
             ends += inside[-1:]
             rows += inside
-        is_lost = is_lost or any(map(_is_lost, ends))
+        sees_all = any(end.receptive_field is None and not _is_lost(end) for end in ends)
+        is_lost = not sees_all and (is_lost or any(map(_is_lost, ends)))
     try:
         output, dropped = tuple(module.output_shape(shape)), module.dropped(shape)
         macs, unshared = (0, 0) if is_block else (module.macs(shape), module.unshared_parameters(shape))
     except Exception as error:  # a module of one's own is tried on zeros, where anything may happen
         raise ValueError(f"layer {name or type(module).__name__}: {error}") from error
-    field = module.receptive_field(field)
+    seen = module.receptive_field(field)
     count = 0 if is_block else _count(module)
-    is_lost = field is not None and (is_lost or (_leaves_open(module, "receptive_field") and _has_children(module)))
+    if not is_block:
+        is_open = _leaves_open(module, "receptive_field") and _has_children(module)
+        is_lost = (is_lost and seen is not None) or (seen is not None and is_open)
+        is_lost = is_lost or (field is not None and seen is None and _is_vague(module))
+    seen = None if is_lost else seen
     unknown: tuple[str, ...] = ("receptive field", "jump", "start") if is_lost else ()
     unknown += ("multiply-adds",) if count and _leaves_open(module, "macs") else ()
     unknown += ("unshared",) if _has_children(module) and _leaves_open(module, "unshared_parameters") else ()
-    return [*rows, Row(name, module, output, count, field, macs, dropped, unshared, unknown)]
+    return [*rows, Row(name, module, output, count, seen, macs, dropped, unshared, unknown)]
 
 
 def _is_lost(row: Row) -> bool:
     return "receptive field" in row.unknown
+
+
+def _is_vague(layer: Module) -> bool:
+    """Whether it sees a part of its input that only the size of that tells."""
+    if isinstance(layer, AdaptivePool):
+        return layer.output_size != 1 and layer.output_size != (1,) * layer._ndim
+    return isinstance(layer, Upsample)
 
 
 def _leaves_open(layer: Module, method: str) -> bool:

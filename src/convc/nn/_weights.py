@@ -27,6 +27,13 @@ def number(value: Any, name: str) -> float:
         raise TypeError(f"{name} must be a number, got {value!r}") from None
 
 
+def check_floats(x: Any, name: str) -> None:
+    """Refuse, in place of NumPy, what the operators would."""
+    if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
+        got = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
+        raise TypeError(f"{name} must be an array of float32 or float64, got {got}")
+
+
 def float_dtype(dtype: Any) -> np.dtype[Any]:
     """One of the two types that a layer may have."""
     return choice(np.dtype(dtype), "dtype", (np.dtype(np.float32), np.dtype(np.float64)))  # type: ignore[no-any-return]

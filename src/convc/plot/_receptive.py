@@ -30,7 +30,8 @@ def receptive_field(
     """
     What one output sees of the input: a square for each layer on the way to it, the deeper the larger.
 
-    The output is one of the last layer whose outputs do not see everything; of the layers before it, the one in the
+    The output is one of the last layer whose outputs do not see everything, and of which it is known what they see; the
+    title says so where that is not known of the layers behind it. Of the layers before it, the one in the
     middle of what it sees. Where a layer sees padding, the square goes beyond the input. Layers that see no further
     than the one before have no square of their own, and if more than twelve remain, twelve of them are drawn.
 
@@ -64,10 +65,11 @@ def receptive_field(
     if len(size) != 2:
         raise ValueError(f"input_shape must have channels, height and width, got {tuple(input_shape)}")
     fields = {row.name: row.receptive_field for row in summary.rows}
+    unknowns = {row.name: "receptive field" in row.unknown for row in summary.rows}
     reached = [(stage, fields[stage.layers[-1][0]]) for stage in chain[1:] if len(stage.size) == 2]
     bounded = [(stage, field) for stage, field in reached if field is not None]
     if not bounded:
-        raise ValueError("net has no layer whose outputs have two spatial axes and see a part of the input")
+        raise ValueError("net has no layer whose outputs have two spatial axes and see a known part of the input")
     output, last = bounded[-1]
     at = _position(position, output.size)
     middle = [start + place * jump for start, place, jump in zip(last.start, at, last.jump, strict=True)]
@@ -86,8 +88,10 @@ def receptive_field(
         _draw_window(axes, window, colour)
     _frame(axes, size, windows)
     axes.plot(middle[1], middle[0], "+", color=_BOUND, markersize=7, markeredgewidth=1.6)
-    where = f"row {at[0]}, column {at[1]} of {times(output.size)}"
-    heading(axes, f"What one output sees of {times(size)} pixels", f"the output in {where}, after {output.titles[-1]}")
+    where = f"row {at[0]}, column {at[1]} of {times(output.size)}, after {output.titles[-1]}"
+    lost = next((name for name, unknown in unknowns.items() if unknown), None)
+    end = "" if lost is None else f"; unknown from layer {lost} on"
+    heading(axes, f"What one output sees of {times(size)} pixels{end}", f"the output in {where}")
     return figure
 
 
