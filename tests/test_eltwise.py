@@ -5,7 +5,7 @@ import pytest
 import reference
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import ISAS, dtypes, integers, isas, views
+from strategies import ISAS, channels_last, dtypes, integers, isas, views
 
 import convc
 
@@ -46,6 +46,21 @@ def test_softmax(shape, axis, dtype, isa, view):
     backward = convc.softmax_backward(view(grad), y, axis)
     expected = np.float64(y) * (grad - (np.float64(grad) * y).sum(axis, keepdims=True))
     np.testing.assert_allclose(backward, expected, rtol=TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("classes", [1, 9, 300, 700])
+def test_softmax_of_maps_is_that_of_their_pixels(classes, isa):
+    """Rows side by side are computed together, to the same bits as each alone; NaN stays in its row."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(classes)
+    x, grad = (8 * rng.standard_normal((2, classes, 5, 37)).astype(np.float32) for _ in range(2))
+    x[0, 0, 2, 3], x[1, -1, 4, 36] = np.nan, -np.inf
+    rows, grad_rows = (np.ascontiguousarray(channels_last(a)) for a in (x, grad))
+    y, expected = convc.softmax(x, 1), convc.softmax(rows, -1)
+    np.testing.assert_array_equal(channels_last(y), expected)
+    expected = convc.softmax_backward(grad_rows, expected, -1)
+    np.testing.assert_array_equal(channels_last(convc.softmax_backward(grad, y, 1)), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,6 +1,7 @@
 """Instruction sets: each one that the machine has gives what the others give."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -69,17 +70,16 @@ def test_names_that_are_none(name):
 @pytest.mark.skipif(shutil.which("cc") is None or sys.platform != "linux", reason="needs a C compiler")
 def test_from_c(tmp_path):
     """The core without Python: also what a cross-compiled build is tried with."""
-    avx2 = ["-mavx2", "-mfma"]
-    flags = {"avx2": avx2, "avx512": [*avx2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]}
+    kernels = runpy.run_path(str(ROOT / "examples/embedding/build_core.py"))["kernels"]()
     common = ["cc", "-std=gnu11", "-O1", "-fopenmp", f"-I{ROOT / 'include'}", f"-I{ROOT / 'src/convc/c'}", "-c"]
-    kernels = [ROOT / f"src/convc/c/kernels/isa_{isa}.c" for isa in ISAS]
+    templates = [ROOT / f"src/convc/c/kernels/isa_{isa}.c" for isa in kernels]
     plain = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}  # no sanitizer in the compiler
     jobs = [
         subprocess.Popen(
-            [*common, *flags.get(path.stem.removeprefix("isa_"), []), path, "-o", tmp_path / f"{path.stem}.o"],
+            [*common, *kernels.get(path.stem.removeprefix("isa_"), []), path, "-o", tmp_path / f"{path.stem}.o"],
             env=plain,
         )
-        for path in [*kernels, *(ROOT / "src/convc/c").glob("*.c"), ROOT / "tests/c/compare_isas.c"]
+        for path in [*templates, *(ROOT / "src/convc/c").glob("*.c"), ROOT / "tests/c/compare_isas.c"]
     ]
     assert [job.wait() for job in jobs] == [0] * len(jobs)
     program = tmp_path / "compare_isas"

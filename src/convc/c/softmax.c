@@ -9,7 +9,19 @@ typedef struct rows_job {
     const convc_kernels *kernels;
     const convc_tensor *x, *y, *grad, *target;
     int64_t rows, tasks;
+    int64_t together; /* rows that lie side by side, SOFTMAX_ROWS of them at once; 1 where they do not */
 } rows_job;
+
+/* Does the last axis run across rows that are neighbours in memory? */
+static int crosses_rows(const convc_tensor *t) {
+    return !t || (t->ndim > 1 && element_stride(t, t->ndim - 1) != 1 && element_stride(t, t->ndim - 2) == 1);
+}
+
+/* How many rows from this one on are computed at once. */
+static int64_t rows_at_once(const rows_job *j, int64_t row, int64_t end) {
+    int64_t run = j->together > 1 ? j->x->shape[j->x->ndim - 2] : 1;
+    return row % run + j->together <= run && row + j->together <= end ? j->together : 1;
+}
 
 static convc_status run_rows(convc_task run, rows_job *j) {
     const convc_tensor *t = j->x;
@@ -17,7 +29,8 @@ static convc_status run_rows(convc_task run, rows_job *j) {
     if (size == 0) return CONVC_OK;
     j->kernels = convc_kernels_for(t->dtype);
     j->rows = size / t->shape[t->ndim - 1];
-    j->tasks = min_i64(j->rows, ceil_div(size, TASK_ELEMENTS));
+    if (!j->together) j->together = 1;
+    j->tasks = min_i64(ceil_div(j->rows, j->together), ceil_div(size, TASK_ELEMENTS));
     return convc_parallel(run, j, j->tasks, ELEMENT_FLOPS * (double)size, 0);
 }
 
@@ -27,9 +40,13 @@ static void softmax_task(const void *context, int64_t task, void *workspace) {
     const rows_job *j = context;
     int last = j->x->ndim - 1;
     (void)workspace;
-    for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
-        j->kernels->softmax(convc_row(j->x, last, row), element_stride(j->x, last), convc_row(j->y, last, row),
-                            element_stride(j->y, last), j->x->shape[last]);
+    int64_t end = split_point(j->rows, j->tasks, task + 1);
+    for (int64_t row = split_point(j->rows, j->tasks, task), count; row < end; row += count) {
+        count = rows_at_once(j, row, end);
+        (count > 1 ? j->kernels->softmax_rows : j->kernels->softmax)(convc_row(j->x, last, row), element_stride(j->x, last),
+                                                                     convc_row(j->y, last, row), element_stride(j->y, last),
+                                                                     j->x->shape[last]);
+    }
 }
 
 convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y) {
@@ -38,6 +55,7 @@ convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y)
     TRY(convc_check_output(y, "out", 1, CONVC_MAX_NDIM));
     TRY(convc_check_disjoint(y, "out", x, "x"));
     rows_job j = {.x = x, .y = y};
+    j.together = crosses_rows(x) && crosses_rows(y) ? SOFTMAX_ROWS : 1;
     return run_rows(softmax_task, &j);
 }
 
@@ -45,10 +63,13 @@ static void softmax_backward_task(const void *context, int64_t task, void *works
     const rows_job *j = context;
     int last = j->x->ndim - 1;
     (void)workspace;
-    for (int64_t row = split_point(j->rows, j->tasks, task); row < split_point(j->rows, j->tasks, task + 1); row++)
-        j->kernels->softmax_backward(convc_row(j->grad, last, row), element_stride(j->grad, last), convc_row(j->y, last, row),
-                                     element_stride(j->y, last), convc_row(j->x, last, row), element_stride(j->x, last),
-                                     j->x->shape[last]);
+    int64_t end = split_point(j->rows, j->tasks, task + 1);
+    for (int64_t row = split_point(j->rows, j->tasks, task), count; row < end; row += count) {
+        count = rows_at_once(j, row, end);
+        (count > 1 ? j->kernels->softmax_backward_rows : j->kernels->softmax_backward)(
+            convc_row(j->grad, last, row), element_stride(j->grad, last), convc_row(j->y, last, row), element_stride(j->y, last),
+            convc_row(j->x, last, row), element_stride(j->x, last), j->x->shape[last]);
+    }
 }
 
 convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tensor *y, const convc_tensor *grad_x) {
@@ -59,6 +80,7 @@ convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tens
     TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));
     TRY(convc_check_disjoint(grad_x, "grad_x", y, "y"));
     rows_job j = {.x = grad_x, .y = y, .grad = grad_y};
+    j.together = crosses_rows(grad_x) && crosses_rows(y) && crosses_rows(grad_y) ? SOFTMAX_ROWS : 1;
     return run_rows(softmax_backward_task, &j);
 }
 
