@@ -94,11 +94,11 @@ def test_locally_connected(case, mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (3, 2)])
-def test_images_too_large_to_be_copied(mode, layout, stride, dilation):
+@pytest.mark.parametrize(("stride", "dilation", "dtype"), [(1, 1, np.float32), (2, 1, np.float64), (3, 2, np.float32)])
+def test_images_too_large_to_be_copied(mode, layout, stride, dilation, dtype):
     """Inner outputs are computed in place, the frame around them from copies of a part of the image."""
     rng, padding = np.random.default_rng(0), [(2, 2), (1, 3)]
-    x, weight = integers(rng, 2, 4, 530, 520, dtype=np.float32), integers(rng, 3, 4, 3, 3, dtype=np.float32)
+    x, weight = integers(rng, 2, 4, 530, 520, dtype=dtype), integers(rng, 3, 4, 3, 3, dtype=dtype)
     geometry = (stride,) * 2, [(0, 0)] * 2, (dilation,) * 2, 1
     options = {"stride": stride, "padding": padding, "dilation": dilation, "layout": layout, "pad_mode": mode}
     laid_out = x if layout == "NCHW" else np.ascontiguousarray(channels_last(x))
@@ -109,7 +109,7 @@ def test_images_too_large_to_be_copied(mode, layout, stride, dilation):
         for threads in (1, 2):
             convc.set_num_threads(threads)
             y = convc.conv2d(laid_out, weight, algorithm="direct", **options)
-            grad = integers(np.random.default_rng(1), *y.shape, dtype=np.float32, limit=1)
+            grad = integers(np.random.default_rng(1), *y.shape, dtype=dtype, limit=1)
             results.append((y, *convc.conv2d_backward(grad, laid_out, weight, algorithm="direct", **options)))
     finally:
         convc.set_num_threads(before)

@@ -231,7 +231,7 @@ convc_status convc_padded_forward(const conv *c, convc_pad_mode mode, const pack
 /* ---- the gradient of the weights: the sum of those of the pieces ---- */
 
 static convc_status add_weights(const conv *part, const volume *total) {
-    padding sum = {.image = *total, .copy = part->w};
+    padding sum = {.dtype = part->dtype, .image = *total, .copy = part->w};
     return convc_fold(&sum);
 }
 
