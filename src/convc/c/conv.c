@@ -167,7 +167,7 @@ static int direct_fits(const conv *c, const convc_kernels *kernels, purpose what
 static int outs_pay(const conv *c, const convc_kernels *kernels) {
     direct_tile tile;
     int64_t k = c->y.c / c->groups, taps = c->w.size[1] * c->w.size[2], across = c->y.size[2];
-    if (2 * across < 9 * ceil_div(across, kernels->mr)) return 0;
+    if (2 * across < min_i64(9, 2 * kernels->mr) * ceil_div(across, kernels->mr)) return 0;
     int reused = (double)taps >= (c->w.c <= 4 ? 2 : 4) * (double)c->step[1] * (double)c->step[2];
     if (k < 16 || taps == 1 || !reused || !convc_direct_tile(c, kernels, &tile)) return 0;
     if (c->y.stride_c == 1) return k > 16 || c->w.c < 16;
@@ -192,7 +192,7 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     if (may_be_direct && k == 1 && c->w.c == 1 && c->groups > 1 && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
     if (may_be_direct && direct_fits(c, kernels, what, 4)) return DIRECT_ROWS;
     if ((c->wanted == CONVC_WINOGRAD || c->wanted == CONVC_AUTO) && convc_winograd_fits(c)) {
-        /* Who asks for it gets the same bits with a plan and without. */
+        /* Who asks for it gets the same bits with a plan and without, if the batch is the plan's. */
         int asked = c->wanted == CONVC_WINOGRAD && what == ONCE;
         algorithm winograd = better_winograd(c, kernels, asked ? PREPARED : what);
         if (c->wanted == CONVC_WINOGRAD || winograd_pays(c, winograd, kernels, what)) return winograd;

@@ -205,7 +205,8 @@ static void outs_task(const void *context, int64_t task, void *workspace) {
     j->sums.kernels->outs_weight(&j->sums, j->c, &j->tile, task, workspace);
 }
 
-#define OUTS_PARTS 16 /* of the sum, at most */
+#define OUTS_PARTS 16 /* of the sum, at most, */
+#define PARTS_BYTES (8 << 20) /* and of all of them, unless one needs more */
 #define PART_PIXELS 64 /* that each has, if there are so many */
 
 static convc_status run_outs(const conv *c) {
@@ -214,7 +215,9 @@ static convc_status run_outs(const conv *c) {
     const convc_kernels *kernels = j.sums.kernels;
     int64_t taps = j.sums.m, outs = ceil_div(j.sums.n, kernels->nr) * kernels->nr, planes = c->y.n * c->y.size[0];
     convc_direct_tile(c, kernels, &j.tile);
-    int64_t parts = min_i64(OUTS_PARTS, ceil_div(planes * c->y.size[1] * c->y.size[2], PART_PIXELS));
+    int64_t sums = c->groups * j.sums.m * j.sums.n * convc_itemsize(c->dtype);
+    int64_t parts =
+        min_i64(max_i64(1, min_i64(OUTS_PARTS, PARTS_BYTES / sums)), ceil_div(planes * c->y.size[1] * c->y.size[2], PART_PIXELS));
     j.tile.rows = min_i64(j.tile.rows, ceil_div(planes * c->y.size[1], parts)); /* in_rows may be more than they need */
     j.sums.splits = min_i64(parts, planes * ceil_div(c->y.size[1], j.tile.rows) * ceil_div(c->y.size[2], j.tile.cols));
     size_t inputs = (size_t)(c->w.c * c->w.size[0] * j.tile.in_rows * j.tile.phases * j.tile.line + taps * outs);

@@ -30,7 +30,7 @@ static convc_status run_rows(convc_task run, rows_job *j) {
     j->kernels = convc_kernels_for(t->dtype);
     j->rows = size / t->shape[t->ndim - 1];
     if (!j->together) j->together = 1;
-    j->tasks = min_i64(ceil_div(j->rows, j->together), ceil_div(size, TASK_ELEMENTS));
+    j->tasks = min_i64(max_i64(1, j->rows / j->together), ceil_div(size, TASK_ELEMENTS));
     return convc_parallel(run, j, j->tasks, ELEMENT_FLOPS * (double)size, 0);
 }
 

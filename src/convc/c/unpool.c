@@ -146,8 +146,8 @@ static void band_of_rows_task(const void *context, int64_t task, void *workspace
 /* The bands of an image, 0 where it is not worth while. */
 static int64_t bands_of(const move_job *j) {
     const volume *y = &j->pool.y;
-    int64_t rows = y->size[0] * y->size[1], most = min_i64(BANDS, rows * y->size[2] * y->c / BAND_OUTPUTS);
-    return j->how == POOL_ADD && j->pool.channels_last && y->n <= BANDED_IMAGES && most > 2 ? min_i64(most, rows) : 0;
+    int64_t rows = y->size[0] * y->size[1], most = min_i64(min_i64(BANDS, rows), rows * y->size[2] * y->c / BAND_OUTPUTS);
+    return j->how == POOL_ADD && j->pool.channels_last && y->n <= BANDED_IMAGES && most > 3 ? most : 0;
 }
 
 static convc_status move_bands(move_job *j, double work) {
