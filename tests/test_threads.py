@@ -34,6 +34,24 @@ def test_large_work_is_shared_out():
     assert int(run.stdout) == 5
 
 
+def test_small_and_large_work_share_their_threads():
+    """A smaller team would end some of them, and starting them anew takes longer than the work."""
+    if not os.path.exists("/proc/self/task"):
+        pytest.skip("threads are counted in /proc")
+    code = """
+import os, convc, numpy
+convc.set_num_threads(6)
+seen = set()
+for size in (1 << 22, 1 << 19, 1 << 20, 1 << 22):
+    convc.relu(numpy.ones(size, numpy.float32))
+    seen |= set(os.listdir("/proc/self/task"))
+print(len(seen))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert int(run.stdout) == 6
+
+
 def test_calls_from_many_threads():
     convc.set_num_threads(2)
     expected = work.small()

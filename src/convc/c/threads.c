@@ -24,7 +24,9 @@
 #endif
 
 #define MAX_THREADS 256
-#define THREAD_FLOPS 5e5 /* a thread is woken for at least this much work */
+/* Threads are woken all together or not at all: libgomp ends those that the next team does not need, and starting them again takes longer
+ * than most operators. They are worth waking for twice this much work, in a large team for an eighth of it each. */
+#define THREAD_FLOPS 5e5
 #define CHECK_SECONDS 0.1
 #define ALIGNMENT 64
 
@@ -101,9 +103,8 @@ convc_status convc_set_num_threads(int64_t n) {
 
 int convc_threads_for(double flops) {
 #if defined(_OPENMP)
-    double worth = flops / THREAD_FLOPS;
     int n = convc_get_num_threads();
-    return worth < 1 ? 1 : worth < n ? (int)worth : n;
+    return flops < THREAD_FLOPS * (double)max_i64(2, n / 8) ? 1 : n;
 #else
     (void)flops;
     return 1;
@@ -214,18 +215,18 @@ static void take_tasks(team *t, int thread, kept *caller) {
 
 convc_status convc_parallel(convc_task run, const void *context, int64_t count, double flops, size_t workspace) {
     if (count <= 0) return CONVC_OK;
-    int threads = (int)min_i64(convc_threads_for(flops), count);
+    int threads = convc_threads_for(flops), workers = (int)min_i64(threads, count);
     team t = {.run = run, .context = context, .count = count, .checked = flops >= CHECKED_FLOPS};
     t.stride = (workspace + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     convc_loan loan;
-    t.workspace = convc_borrow(CONVC_WORKSPACE, t.stride * (size_t)threads + 1, &loan);
-    if (!t.workspace) return convc_fail(CONVC_NO_MEMORY, "no memory for a workspace of %zu bytes", t.stride * (size_t)threads);
+    t.workspace = convc_borrow(CONVC_WORKSPACE, t.stride * (size_t)workers + 1, &loan);
+    if (!t.workspace) return convc_fail(CONVC_NO_MEMORY, "no memory for a workspace of %zu bytes", t.stride * (size_t)workers);
     kept *caller = kept_here();
 #if defined(_OPENMP)
-    if (threads > 1) {
+    if (workers > 1) {
         atomic_store(&threads_ran, 1);
 #pragma omp parallel num_threads(threads)
-        take_tasks(&t, omp_get_thread_num(), caller);
+        if (omp_get_thread_num() < workers) take_tasks(&t, omp_get_thread_num(), caller);
     } else
 #endif
         take_tasks(&t, 0, caller);

@@ -4,7 +4,10 @@
 #define ROUND_BYTES \
     (5 << 19) /* of transformed images for each thread: they should stay in the caches until they are multiplied */
 #define ROUND_THREADS 4 /* that it grows with */
-#define FILTER_BYTES (6 << 20) /* of filters transformed in passing: a chunk of them at a time, which the caches still hold */
+/* Of filters transformed in passing: a chunk of them at a time, which the caches still hold. More threads have more caches, and want more
+ * tasks. */
+#define FILTER_BYTES (6 << 20)
+#define FILTER_THREADS 4
 #define PADS ((int64_t)WINOGRAD_POINTS * WINOGRAD_PAD)
 #define PART_TILES 30 /* tiles that one task transforms */
 #define TRANSFORM_FLOPS 8.0 /* what an element transformed costs, in flops of multiplication */
@@ -24,6 +27,8 @@ static winograd_job job_of(const conv *c, algorithm how, const convc_kernels *ke
     j.vectors = ceil_div(c->w.c, kernels->lanes);
     j.depth = (c->w.size[0] - 1) * j.vectors * kernels->lanes + c->w.c;
     j.panels = ceil_div(c->y.c / c->groups, kernels->nr);
+    j.row_step = c->w.size[0] * j.vectors * kernels->lanes;
+    j.row_points = max_i64(1, kernels->winograd_kc / j.row_step);
     return j;
 }
 
@@ -44,7 +49,8 @@ static int64_t panel_bytes(const winograd_job *j, const convc_kernels *kernels) 
 
 /* Bytes of one transformed tile, all channels of a group, or -1. */
 static int64_t tile_bytes(const winograd_job *j, const convc_kernels *kernels) {
-    return convc_times(j->points * kernels->winograd_lda * convc_itemsize(j->c->dtype), ceil_div(j->depth, kernels->winograd_kc));
+    int64_t row = kernels->winograd_lda * convc_itemsize(j->c->dtype);
+    return convc_times(ceil_div(j->points, j->row_points) * row, ceil_div(j->depth, kernels->winograd_kc));
 }
 
 /* Scratch of a + b bytes and three arrays' pads, NULL if there is no such memory; a and b may be -1. */
@@ -91,10 +97,12 @@ static convc_status transform_images(winograd_job *j, const convc_kernels *kerne
 
 static convc_status multiply(winograd_job *j, const convc_kernels *kernels) {
     double flops = 2.0 * j->points * (double)j->count * (double)j->depth * (double)(j->chunk * kernels->nr);
+    int threads = convc_threads_for(flops);
     j->blocks = ceil_div(j->count, WINOGRAD_BLOCK * WINOGRAD_POINTS / j->points);
     j->shares = ceil_div(j->chunk, kernels->winograd_chunk);
-    /* No sum depends on how the panels are shared out. */
-    if (j->blocks * j->shares < 2 * convc_threads_for(flops)) j->shares = j->chunk;
+    /* No sum depends on how tiles and panels are shared out. */
+    if (j->blocks * j->shares < 2 * threads) j->shares = j->chunk;
+    if (j->blocks * j->shares < threads) j->blocks = min_i64(ceil_div(threads, j->shares), ceil_div(j->count, 2 * kernels->mr));
     return run_step(j, kernels->winograd_outputs, j->blocks * j->shares, flops, kernels);
 }
 
@@ -148,10 +156,10 @@ static convc_status run(const conv *c, algorithm how, const convc_kernels *kerne
     winograd_job j = job_of(c, how, kernels);
     int64_t tiles = tiles_of(&j), tile = tile_bytes(&j, kernels), panel = panel_bytes(&j, kernels);
     if (tile < 0 || panel < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
-    int64_t bytes = ROUND_BYTES * min_i64(convc_get_num_threads(), ROUND_THREADS);
+    int64_t threads = convc_get_num_threads(), bytes = ROUND_BYTES * min_i64(threads, ROUND_THREADS);
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)),
             images = convc_times(ceil_div(tiles, rounds), tile);
-    int64_t most = u ? j.panels : even_chunk(j.panels, FILTER_BYTES / panel);
+    int64_t most = u ? j.panels : even_chunk(j.panels, FILTER_BYTES * max_i64(1, threads / FILTER_THREADS) / panel);
     convc_loan loan;
     j.v = borrow(images, u ? 0 : convc_times(most, panel), &loan);
     if (!j.v) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");

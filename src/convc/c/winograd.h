@@ -21,10 +21,12 @@ typedef struct winograd_job {
     int64_t vectors; /* of channels in a group, the last one perhaps not full */
     int64_t depth; /* planes of the kernel x channels, rounded up to whole vectors in all planes but the last */
     int64_t panels; /* of output channels in a group */
+    int64_t row_points,
+        row_step; /* points of V that share its rows, for the depth would leave most of them empty, and how far apart */
     int64_t group, first_panel, chunk; /* the panels of the group that are computed now */
     int64_t first, count; /* the tiles of this round */
     int64_t parts, blocks, shares; /* tasks: parts x depth vectors to transform, blocks x shares of the chunk to multiply */
-    void *v; /* (point, block of depth, tile, row of winograd_lda) */
+    void *v; /* (some points, block of depth, tile, row of winograd_lda) */
     void *u; /* of the chunk: (panel, point, depth, nr) */
     /* For the gradient of the weights, Z (point, panel, tile, nr) are transformed gradients and M (point, depth, chunk * nr) =
      * V' @ Z the sums over all tiles. */

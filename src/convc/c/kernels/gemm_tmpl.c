@@ -59,7 +59,7 @@ static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int 
     }
     EACH (i, mr)
         EACH (v, nv) acc[i][v] = vzero();
-    for (int64_t k = 0; k < kc; k++) {
+    _Pragma("GCC unroll 4") for (int64_t k = 0; k < kc; k++) {
         vec bk[NV];
         const real *ak = lka ? a : a + offset[k];
         EACH (v, nv) bk[v] = vload(b + v * VL);

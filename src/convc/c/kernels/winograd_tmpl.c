@@ -244,16 +244,18 @@ static inline ALWAYS_INLINE void FN(weights_task)(const int side, const winograd
 
 /* Where the rows of point p and block kb of the depth begin in V. */
 static inline real *FN(v_rows)(const winograd_job *j, int64_t p, int64_t kb) {
-    int64_t block = j->count * WINOGRAD_LDA;
-    return (real *)j->v + p * (ceil_div(j->depth, WINOGRAD_KC) * block + PAD) + kb * block;
+    int64_t block = j->count * WINOGRAD_LDA, rows = p / j->row_points;
+    return (real *)j->v + rows * (ceil_div(j->depth, WINOGRAD_KC) * block + PAD) + kb * block + p % j->row_points * j->row_step;
 }
 
 /* Task (part of the tiles, plane of the kernel, vector of channels) of V. */
 static inline ALWAYS_INLINE void FN(inputs_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
     real *strip = workspace;
     int64_t vectors = j->vectors * j->c->w.size[0], at = task % vectors * VL, part = task / vectors;
-    int64_t end = split_point(j->count, j->parts, part + 1), point_step = FN(v_rows)(j, 1, 0) - FN(v_rows)(j, 0, 0);
+    int64_t end = split_point(j->count, j->parts, part + 1);
+    real *rows[WINOGRAD_POINTS];
     FN(run) run;
+    for (int p = 0; p < j->points; p++) rows[p] = FN(v_rows)(j, p, at / WINOGRAD_KC) + at % WINOGRAD_KC;
     for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
         run = FN(run_at)(j, j->first + tile, j->first + end);
         FN(load_strip)(j, &run, task % vectors / j->vectors, task % j->vectors * VL, strip);
@@ -264,12 +266,12 @@ static inline ALWAYS_INLINE void FN(inputs_task)(const int side, const winograd_
             EACH (r, side + 2) vstore(strip + (r * STRIP_COLS + i) * VL, d[r]);
         }
         for (int64_t i = 0; i < run.tiles; i++) {
-            real *to = FN(v_rows)(j, 0, at / WINOGRAD_KC) + (tile + i) * WINOGRAD_LDA + at % WINOGRAD_KC;
+            int64_t row = (tile + i) * WINOGRAD_LDA;
             for (int r = 0; r < side + 2; r++) {
                 vec d[WINOGRAD_IN];
                 EACH (s, side + 2) d[s] = vload(strip + (r * STRIP_COLS + i * side + s) * VL);
                 FN(transform_input)(side, d);
-                EACH (s, side + 2) vstore(to + (r * (side + 2) + s) * point_step, d[s]);
+                EACH (s, side + 2) vstore(rows[r * (side + 2) + s] + row, d[s]);
             }
         }
     }
