@@ -267,7 +267,7 @@ convc_status convc_weight_gradient(const conv *c) {
     if (how == DIRECT_OUTS) return run_outs(c);
     if (is_winograd(how)) return convc_winograd_weight_gradient(c, how);
     int64_t turned = groups_turned_at_once(c);
-    if (turned && c->wanted != CONVC_GEMM) return run_turned(c, turned);
+    if (turned) return run_turned(c, turned);
     window w;
     int64_t channels = c->x.c / c->groups;
     /* Packing, which copies x once for every tap, reads along the image's contiguous axis. The order of the taps is free: that of grad_w

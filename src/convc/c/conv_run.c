@@ -13,6 +13,7 @@ static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
 
 static gemm_job forward_job(const conv *c, window *w, algorithm how, const convc_kernels *kernels) {
     gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->y.data, .activation = c->activation, .kernels = kernels};
+    job.unsplit = 1; /* the same bits whether or not the weights were packed beforehand */
     int64_t k = c->y.c / c->groups, pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
     axis channels = axis_plain(k, c->y.stride_c), positions = axis_collapse(convc_pixels_of(&c->y, c->y.size, convc_ones));
     /* The order of the taps is free. Where pixels run along the vectors, all taps of a channel follow each other, so that L1 still
@@ -95,7 +96,7 @@ static convc_status run_gemm(const conv *c, algorithm how, const convc_kernels *
     return convc_gemm_run(&job);
 }
 
-static convc_status run_in_chunks(const conv *c, algorithm how, const convc_kernels *kernels);
+static convc_status run_once(const conv *c, algorithm how, const convc_kernels *kernels);
 
 /* With weights that were packed beforehand, or NULL. */
 static convc_status run_turned(const conv *c, const convc_kernels *kernels, const void *packed) {
@@ -105,7 +106,7 @@ static convc_status run_turned(const conv *c, const convc_kernels *kernels, cons
     if (!copy) return convc_fail(CONVC_NO_MEMORY, "no memory for a channels-last copy of the image");
     convc_status status = convc_turn(&turned.x, c->dtype, 1, copy);
     if (status == CONVC_OK)
-        status = packed ? run_gemm(&turned, GEMM_CHANNELS, kernels, packed) : run_in_chunks(&turned, GEMM_CHANNELS, kernels);
+        status = packed ? run_gemm(&turned, GEMM_CHANNELS, kernels, packed) : run_once(&turned, GEMM_CHANNELS, kernels);
     convc_return(CONVC_SCRATCH, &loan);
     return status;
 }
@@ -177,9 +178,17 @@ static convc_status run_in_chunks(const conv *c, algorithm how, const convc_kern
     return CONVC_OK;
 }
 
+/* The product packs its operands as it needs them: every weight once, if they are B, or if all pixels fit one block. Else they are packed
+ * beforehand. */
+static convc_status run_once(const conv *c, algorithm how, const convc_kernels *kernels) {
+    int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
+    if (how == GEMM_CHANNELS || (how == GEMM_PIXELS && pixels <= kernels->block_cols)) return run_gemm(c, how, kernels, NULL);
+    return run_in_chunks(c, how, kernels);
+}
+
 convc_status convc_run_conv(const conv *c) {
     const convc_kernels *kernels = convc_kernels_for(c->dtype);
     algorithm how = convc_choose(c, kernels, ONCE);
     if (is_winograd(how)) return convc_winograd_run(c, how, kernels, NULL);
-    return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, NULL) : run_in_chunks(c, how, kernels);
+    return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, NULL) : run_once(c, how, kernels);
 }

@@ -37,10 +37,10 @@ static double job_flops(const gemm_job *job) {
  * long, as in the weight gradients of first layers. */
 static int64_t split_count(const gemm_job *job) {
     const int64_t most = 16, most_bytes = 2 << 20;
-    if (job->accumulate || job->row_bias || job->col_bias || job->activation != CONVC_IDENTITY) return 1;
+    if (job->unsplit || job->accumulate || job->row_bias || job->col_bias || job->activation != CONVC_IDENTITY) return 1;
     int64_t c_bytes = job->groups * job->m * job->n * convc_itemsize(job->dtype);
     int64_t splits = min_i64(most, min_i64(job->k / (2 * job->kernels->kc), most_bytes / c_bytes));
-    return job->packed_a || job->packed_b ? 1 : max_i64(1, splits);
+    return max_i64(1, splits);
 }
 
 /* Shares the register panels out in tasks. No element's sum depends on the grid, so it may follow the thread count. */

@@ -132,6 +132,7 @@ typedef struct gemm_job {
     axis c_rows, c_cols;
     const void *row_bias, *col_bias; /* contiguous, all groups one after another */
     int accumulate;
+    int unsplit; /* k is not to be summed in parts */
     convc_activation activation;
     int64_t a_group, b_group, c_group; /* from group to group, in elements */
 

@@ -3,8 +3,8 @@
  *
  *   veven(a, b)            a[0], a[2], ..., then b[1], b[3], ...: the even elements of p, from vload(p) and vload(p + VL - 1)
  *   vload_masked(p, m)     zero where the mask is off; touches no memory there
+ *   vstore_first(p, v, n)  the first n lanes, 0 <= n <= VL; by no mask on AVX2, where that takes 25 cycles on some machines
  *   vfma(a, b, c)          a * b + c, fused where the ISA can
- *   veven_lanes(n)         a mask of the lanes 0, 2, 4, ... below n; where masks are fast
  *   vmax_or_second(a, b)   the greater; b where they are unordered or equal, so that max(0, x) passes NaN on
  *   vlanes(lo, hi)         a mask of the lanes lo <= i < hi (bounds may lie outside 0..VL)
  *   vselect(m, a, b)       a where m, else b
@@ -36,7 +36,7 @@ static inline vec vset1(real x) { return X(set1)(x); }
 static inline vec vload(const real *p) { return X(loadu)(p); }
 static inline vec vload_masked(const real *p, vmask m) { return X(maskz_loadu)(m, p); }
 static inline void vstore(real *p, vec v) { X(storeu)(p, v); }
-static inline void vstore_masked(real *p, vec v, vmask m) { X(mask_storeu)(p, m, v); }
+static inline void vstore_first(real *p, vec v, int n) { X(mask_storeu)(p, (vmask)((1u << n) - 1), v); }
 static inline vec vadd(vec a, vec b) { return X(add)(a, b); }
 static inline vec vsub(vec a, vec b) { return X(sub)(a, b); }
 static inline vec vmul(vec a, vec b) { return X(mul)(a, b); }
@@ -50,7 +50,6 @@ static inline vmask vlanes(int lo, int hi) {
     hi = hi < 0 ? 0 : hi > VL ? VL : hi;
     return (vmask)((1u << hi) - 1u) & (vmask) ~((1u << lo) - 1u);
 }
-static inline vmask veven_lanes(int n) { return (vmask)(vlanes(0, n) & 0x5555); }
 static inline vec vselect(vmask m, vec a, vec b) { return X(mask_blend)(m, b, a); }
 static inline vmask vmask_or(vmask a, vmask b) { return (vmask)(a | b); }
 #if F64
@@ -110,12 +109,23 @@ static inline vec vselect(vmask m, vec a, vec b) { return X(blendv)(b, a, m); }
 #if F64
 static inline vec vexponent(vec a) { return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), 52)); }
 static inline vec vload_masked(const real *p, vmask m) { return X(maskload)(p, _mm256_castpd_si256(m)); }
-static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm256_castpd_si256(m), v); }
+static inline void vstore_first(real *p, vec v, int n) {
+    if (n == VL) {
+        vstore(p, v);
+        return;
+    }
+    __m128d rest = _mm256_castpd256_pd128(v);
+    if (n & 2) {
+        _mm_storeu_pd(p, rest);
+        rest = _mm256_extractf128_pd(v, 1);
+        p += 2;
+    }
+    if (n & 1) _mm_store_sd(p, rest);
+}
 static inline vmask vlanes(int lo, int hi) {
     const __m256d i = _mm256_set_pd(3, 2, 1, 0);
     return _mm256_and_pd(_mm256_cmp_pd(i, vset1(lo), _CMP_GE_OQ), _mm256_cmp_pd(i, vset1(hi), _CMP_LT_OQ));
 }
-static inline vmask veven_lanes(int n) { return X (and)(vlanes(0, n), _mm256_castsi256_pd(_mm256_set_epi64x(0, -1, 0, -1))); }
 static inline vec veven(vec a, vec b) {
     vec mixed = _mm256_shuffle_pd(a, b, 0xA); /* a0 b1 a2 b3 */
     return _mm256_permute4x64_pd(mixed, 0xD8);
@@ -124,13 +134,27 @@ static inline vec veven(vec a, vec b) {
 #else
 static inline vec vexponent(vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
 static inline vec vload_masked(const real *p, vmask m) { return X(maskload)(p, _mm256_castps_si256(m)); }
-static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm256_castps_si256(m), v); }
+static inline void vstore_first(real *p, vec v, int n) {
+    if (n == VL) {
+        vstore(p, v);
+        return;
+    }
+    __m128 rest = _mm256_castps256_ps128(v);
+    if (n & 4) {
+        _mm_storeu_ps(p, rest);
+        rest = _mm256_extractf128_ps(v, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, rest);
+        rest = _mm_movehl_ps(rest, rest);
+        p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, rest);
+}
 static inline vmask vlanes(int lo, int hi) {
     const __m256 i = _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0);
     return _mm256_and_ps(_mm256_cmp_ps(i, vset1((real)lo), _CMP_GE_OQ), _mm256_cmp_ps(i, vset1((real)hi), _CMP_LT_OQ));
-}
-static inline vmask veven_lanes(int n) {
-    return X (and)(vlanes(0, n), _mm256_castsi256_ps(_mm256_set_epi32(0, -1, 0, -1, 0, -1, 0, -1)));
 }
 static inline vec veven(vec a, vec b) {
     vec mixed = _mm256_shuffle_ps(a, b, 0xD8); /* a0 a2 b1 b3 a4 a6 b5 b7 */
@@ -176,12 +200,10 @@ static inline vec vload_masked(const real *p, vmask m) {
     for (int i = 0; i < VL; i++) lanes[i] = on >> i & 1 ? p[i] : 0;
     return vload(lanes);
 }
-static inline void vstore_masked(real *p, vec v, vmask m) {
+static inline void vstore_first(real *p, vec v, int n) {
     real lanes[VL];
-    int on = X(movemask)(m);
     vstore(lanes, v);
-    for (int i = 0; i < VL; i++)
-        if (on >> i & 1) p[i] = lanes[i];
+    for (int i = 0; i < n; i++) p[i] = lanes[i];
 }
 #if F64
 static inline vec vexponent(vec a) { return _mm_castsi128_pd(_mm_slli_epi64(_mm_castpd_si128(a), 52)); }
@@ -261,13 +283,10 @@ static inline vec vload_masked(const real *p, vmask m) {
     for (int i = 0; i < VL; i++) lanes[i] = on[i] ? p[i] : 0;
     return vload(lanes);
 }
-static inline void vstore_masked(real *p, vec v, vmask m) {
-    FN(lane) on[VL];
+static inline void vstore_first(real *p, vec v, int n) {
     real lanes[VL];
-    BITS(st1q)(on, m);
     vstore(lanes, v);
-    for (int i = 0; i < VL; i++)
-        if (on[i]) p[i] = lanes[i];
+    for (int i = 0; i < n; i++) p[i] = lanes[i];
 }
 
 #else
@@ -288,8 +307,8 @@ static inline vec vzip_low(vec a, vec b) { return (void)b, a; }
 static inline vec vzip_high(vec a, vec b) { return (void)a, b; }
 static inline vec vload_masked(const real *p, vmask m) { return m ? *p : 0; }
 static inline void vstore(real *p, vec v) { *p = v; }
-static inline void vstore_masked(real *p, vec v, vmask m) {
-    if (m) *p = v;
+static inline void vstore_first(real *p, vec v, int n) {
+    if (n > 0) *p = v;
 }
 static inline vec vadd(vec a, vec b) { return a + b; }
 static inline vec vsub(vec a, vec b) { return a - b; }
@@ -352,18 +371,15 @@ static inline vec vload_span(const real *p, int64_t step, vspan s) {
 static inline vec vload_step(const real *p, int64_t step) { return step == 1 ? vload(p) : veven(vload(p), vload(p + VL - 1)); }
 /* The first n lanes go to p[0], p[step], ...; any step. */
 static inline void vstore_step(real *p, int64_t step, vec v, int n) {
-    if (step == 1 && n == VL) {
-        vstore(p, v);
-        return;
-    }
     if (step == 1) {
-        vstore_masked(p, v, vlanes(0, n));
+        vstore_first(p, v, n);
         return;
     }
-#if defined(VEC_AVX512) || defined(VEC_AVX2)
+#if defined(VEC_AVX512)
     if (step == 2) {
-        vstore_masked(p, vzip_low(v, v), veven_lanes(2 * n));
-        if (2 * n > VL) vstore_masked(p + VL, vzip_high(v, v), veven_lanes(2 * n - VL));
+        const vmask even = (vmask)0x5555;
+        X(mask_storeu)(p, vlanes(0, 2 * n) & even, vzip_low(v, v));
+        if (2 * n > VL) X(mask_storeu)(p + VL, vlanes(0, 2 * n - VL) & even, vzip_high(v, v));
         return;
     }
 #endif

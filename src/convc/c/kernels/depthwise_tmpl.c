@@ -159,7 +159,8 @@ static void FN(roll_plane)(const conv *c, const void *packed, int64_t n, int64_t
 /* Any pixel. */
 static void FN(pixel)(const conv *c, const real *w, const real *x, real *y, const int64_t first[3], const int64_t last[3],
                       int64_t channel) {
-    vmask lanes = vlanes(0, (int)min_i64(VL, c->groups - channel));
+    int count = (int)min_i64(VL, c->groups - channel);
+    vmask lanes = vlanes(0, count);
     vec sum = vzero();
     for (int64_t d = first[0]; d < last[0]; d++)
         for (int64_t r = first[1]; r < last[1]; r++)
@@ -171,7 +172,7 @@ static void FN(pixel)(const conv *c, const real *w, const real *x, real *y, cons
             }
     if (c->bias) sum = vadd(sum, vload_masked((const real *)c->bias + channel, lanes));
     if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
-    vstore_masked(y + channel, sum, lanes);
+    vstore_first(y + channel, sum, count);
 }
 
 /* Pixels ow .. ow + cols; `width` is the kernel's. Inside, none of their taps leaves the row. */

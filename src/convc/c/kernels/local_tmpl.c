@@ -31,9 +31,10 @@ typedef struct FN(factors) {
     int accumulate;
 } FN(factors);
 
-/* nv vectors of columns, the last one where the mask is on. */
+/* nv vectors of columns; or one, the first `count` lanes of it. */
 static inline ALWAYS_INLINE void FN(combine_block)(const FN(factors) * f, const real *a, const real *b, real *c, int64_t c_row,
-                                                   vmask mask, const int rows, const int nv, const int whole) {
+                                                   int count, const int rows, const int nv, const int whole) {
+    vmask mask = vlanes(0, count);
     const int64_t a_row = f->a_row, a_col = f->a_col, b_row = f->b_row;
     vec acc[COMBINE_ROWS][COMBINE_NV];
     EACH (i, rows)
@@ -55,18 +56,17 @@ static inline ALWAYS_INLINE void FN(combine_block)(const FN(factors) * f, const 
     EACH (i, rows)
         EACH (v, nv) {
             if (whole) vstore(c + i * c_row + v * VL, acc[i][v]);
-            else vstore_masked(c + i * c_row + v * VL, acc[i][v], mask);
+            else vstore_first(c + i * c_row + v * VL, acc[i][v], count);
         }
 }
 
 static inline ALWAYS_INLINE void FN(combine_rows)(const FN(factors) * f, const real *a, real *c, int64_t c_row, int64_t cols,
                                                   const int rows) {
     int64_t j = 0;
-    vmask all = vlanes(0, VL);
     for (; j + COMBINE_NV * VL <= cols; j += COMBINE_NV * VL)
-        FN(combine_block)(f, a, f->b + j, c + j, c_row, all, rows, COMBINE_NV, 1);
-    for (; j + VL <= cols; j += VL) FN(combine_block)(f, a, f->b + j, c + j, c_row, all, rows, 1, 1);
-    if (j < cols) FN(combine_block)(f, a, f->b + j, c + j, c_row, vlanes(0, (int)(cols - j)), rows, 1, 0);
+        FN(combine_block)(f, a, f->b + j, c + j, c_row, VL, rows, COMBINE_NV, 1);
+    for (; j + VL <= cols; j += VL) FN(combine_block)(f, a, f->b + j, c + j, c_row, VL, rows, 1, 1);
+    if (j < cols) FN(combine_block)(f, a, f->b + j, c + j, c_row, (int)(cols - j), rows, 1, 0);
 }
 
 #define COMBINE_CASE(rows) \
@@ -205,8 +205,9 @@ static inline void FN(put_run)(real *data, const real *src, int64_t n, int add) 
     for (; i < n; i++) data[i] = add ? data[i] + src[i] : src[i];
 }
 
-static inline void FN(add_masked)(real *data, const real *src, vmask mask) {
-    vstore_masked(data, vadd(vload_masked(data, mask), vload_masked(src, mask)), mask);
+static inline void FN(add_first)(real *data, const real *src, int64_t n) {
+    vmask mask = vlanes(0, (int)n);
+    vstore_first(data, vadd(vload_masked(data, mask), vload_masked(src, mask)), (int)n);
 }
 
 /* The way back: taps t0..t1 are set to src, or it is added to them. */
@@ -215,14 +216,11 @@ static void FN(write_taps)(const FN(taps) * t, int64_t t0, int64_t t1, real *src
     taps_way way = FN(way_of)(t, t0, t1);
     if (add && way == BY_ROW) {
         if (FN(move_few)(t, t->data + t0 / plane * t->channel, channels, src, 1)) return;
-        vmask mask = FN(existing)(t, 0);
         real *channel = t->data + t0 / plane * t->channel;
         for (int64_t c = 0; c < channels; c++, channel += t->channel, src += plane)
-            for (int64_t r = t->first[0]; r < t->last[0]; r++) {
-                FN(add_masked)(channel + r * t->row, src + r * t->wide, mask);
-                for (int64_t s = VL; s < t->wide; s += VL)
-                    FN(add_masked)(channel + r * t->row + s, src + r * t->wide + s, FN(existing)(t, s));
-            }
+            for (int64_t r = t->first[0]; r < t->last[0]; r++)
+                for (int64_t s = t->first[1]; s < t->last[1]; s += VL)
+                    FN(add_first)(channel + r * t->row + s, src + r * t->wide + s, min_i64(VL, t->last[1] - s));
         return;
     }
     if (way == BY_PIXEL) {

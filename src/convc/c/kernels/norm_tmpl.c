@@ -11,10 +11,7 @@
 /* The first n elements, or a whole vector of them. */
 static inline vec FN(load_left)(const real *p, int64_t n) { return n >= VL ? vload(p) : vload_masked(p, vlanes(0, (int)n)); }
 
-static inline void FN(store_left)(real *p, vec v, int64_t n) {
-    if (n >= VL) vstore(p, v);
-    else vstore_masked(p, v, vlanes(0, (int)n));
-}
+static inline void FN(store_left)(real *p, vec v, int64_t n) { vstore_first(p, v, (int)min_i64(n, VL)); }
 
 /* ---- sums: of g and of g * (x - center); where g is NULL it is x - center itself ---- */
 

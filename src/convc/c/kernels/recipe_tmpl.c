@@ -21,7 +21,7 @@ static inline void FN(copy_run)(real *dst, const real *src, int64_t n, int64_t s
     int64_t i = 0;
     if (stride == 1) {
         for (; i + VL <= n; i += VL) vstore(dst + i, vload(src + i));
-        if (i < n) vstore_masked(dst + i, vload_masked(src + i, vlanes(0, (int)(n - i))), vlanes(0, (int)(n - i)));
+        if (i < n) vstore_first(dst + i, vload_masked(src + i, vlanes(0, (int)(n - i))), (int)(n - i));
         return;
     }
     if (stride == 2)
@@ -32,7 +32,7 @@ static inline void FN(copy_run)(real *dst, const real *src, int64_t n, int64_t s
 static inline void FN(zero_run)(real *dst, int64_t n) {
     int64_t i = 0;
     for (; i + VL <= n; i += VL) vstore(dst + i, vzero());
-    if (i < n) vstore_masked(dst + i, vzero(), vlanes(0, (int)(n - i)));
+    if (i < n) vstore_first(dst + i, vzero(), (int)(n - i));
 }
 
 /* Elements at .. at + run of a row of taps, of which only lo..hi are inside the image. */
@@ -55,7 +55,7 @@ static inline vec FN(load_some)(const real *p, int64_t stride, int64_t lo, int64
 static inline ALWAYS_INLINE void FN(turn_square)(const real *src, int64_t src_ld, int64_t down, int64_t across, real *dst,
                                                  int64_t dst_ld, const int whole) {
     vec square[VL];
-    vmask read = vlanes(0, (int)down), written = vlanes(0, (int)across);
+    vmask read = vlanes(0, (int)down);
     EACH (v, VL) {
         square[v] = whole ? vload(src) : v < across ? vload_masked(src, read) : vzero();
         if (whole || v + 1 < across) src += src_ld;
@@ -63,7 +63,7 @@ static inline ALWAYS_INLINE void FN(turn_square)(const real *src, int64_t src_ld
     vtranspose(square);
     EACH (v, VL) {
         if (whole) vstore(dst, square[v]);
-        else if (v < down) vstore_masked(dst, square[v], written);
+        else if (v < down) vstore_first(dst, square[v], (int)across);
         dst += dst_ld;
     }
 }
@@ -164,12 +164,13 @@ static void FN(replay_turned)(const FN(piece) * p, const real *from, int64_t str
                               const int64_t *target, int64_t rows) {
     for (int lane = p->lo; lane < p->hi; lane++) PREFETCH_READ(from + lane * stride + ahead);
     vec square[VL];
+    int count = p->hi - p->lo;
     if (descending) from -= rows - 1;
-    EACH (lane, VL) square[lane] = lane >= p->lo && lane < p->hi ? FN(load_some)(from + lane * stride, 1, 0, rows) : vzero();
+    from += p->lo * stride;
+    EACH (lane, VL) square[lane] = lane < count ? FN(load_some)(from + lane * stride, 1, 0, rows) : vzero();
     vtranspose(square);
-    vmask mask = vlanes(p->lo, p->hi);
     EACH (i, VL)
-        if (i < rows) vstore_masked(to + target[descending ? rows - 1 - i : i], square[i], mask);
+        if (i < rows) vstore_first(to + target[descending ? rows - 1 - i : i] + p->lo, square[i], count);
 }
 
 /* Fills rows dst + target[row] from src + offset[row]. Piece by piece, so that each loop is a load and a store. Where pieces are

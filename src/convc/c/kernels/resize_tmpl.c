@@ -33,7 +33,7 @@ static inline ALWAYS_INLINE void FN(weigh)(const real *const from[], const real 
     vmask rest = vlanes(0, (int)(n - i));
     vec sum = vmul(vload_masked(from[0] + i, rest), vset1(weight[0]));
     for (int k = 1; k < count; k++) sum = vfma(vload_masked(from[k] + i, rest), vset1(weight[k]), sum);
-    vstore_masked(to + i, sum, rest);
+    vstore_first(to + i, sum, (int)(n - i));
 }
 
 /* to[i] += weight * from[i] */
