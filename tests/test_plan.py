@@ -27,6 +27,19 @@ def test_plans_agree_with_the_oracle(case, view_out, batch):
     np.testing.assert_array_equal(case.first(out), expected)
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("size", [2, 20])
+def test_a_plan_gives_the_bits_of_a_plain_call(layout, size):
+    """Long sums of few outputs, which a gradient's product would cut in parts."""
+    rng = np.random.default_rng(0)
+    shape = (1, 6000, size, size) if layout == "NCHW" else (1, size, size, 6000)
+    x = rng.standard_normal(shape, np.float32)
+    weight = rng.standard_normal((24, 6000, 1, 1), np.float32)
+    options = {"layout": layout, "algorithm": "gemm"}
+    plain = convc.conv2d(x, weight, **options)
+    np.testing.assert_array_equal(convc.prepare(weight, None, x.shape, **options)(x), plain)
+
+
 def test_weights_are_copied():
     weight, bias = np.ones((2, 1, 1, 1)), np.ones(2)
     plan = convc.prepare(weight, bias, (1, 1, 2, 2))
