@@ -178,12 +178,16 @@ static convc_status run_in_chunks(const conv *c, algorithm how, const convc_kern
     return CONVC_OK;
 }
 
+#define ONCE_BYTES \
+    (1 << 30) /* who says that weights are larger may have a view of a single number, and is told if memory does not hold them */
+
 /* The product packs its operands as it needs them: every weight once, if they are B, or if all pixels fit one block. Else they are packed
  * beforehand. */
 static convc_status run_once(const conv *c, algorithm how, const convc_kernels *kernels) {
     int64_t pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
-    if (how == GEMM_CHANNELS || (how == GEMM_PIXELS && pixels <= kernels->block_cols)) return run_gemm(c, how, kernels, NULL);
-    return run_in_chunks(c, how, kernels);
+    int64_t bytes = convc_volume_bytes(&c->w, c->dtype);
+    int once = how == GEMM_CHANNELS || (how == GEMM_PIXELS && pixels <= kernels->block_cols);
+    return once && bytes >= 0 && bytes <= ONCE_BYTES ? run_gemm(c, how, kernels, NULL) : run_in_chunks(c, how, kernels);
 }
 
 convc_status convc_run_conv(const conv *c) {

@@ -65,6 +65,13 @@ typedef struct resize {
     int64_t columns; /* of y, computed at once */
 } resize;
 
+/* Is every element of a contiguous row met by two neighbours of y's? */
+static inline int resize_is_twofold(const resize *r) {
+    const resize_axis *a = &r->axis[2];
+    int rule = a->rule == RESIZE_NEAREST || a->rule == RESIZE_MIDDLE || a->rule == RESIZE_HALF;
+    return rule && a->scale == 0.5 && a->out == 2 * a->in && a->out <= r->columns && r->channels == 1 && r->x.stride[2] == 1;
+}
+
 /* Where a row is: number i of those in the order (n, group, d, h) of an x or y. */
 typedef struct resize_place {
     int64_t n, group, d, h;
