@@ -170,7 +170,8 @@ struct lrn_block; /* lrn.h */
 struct local; /* local.h */
 struct band;
 
-#define SOFTMAX_ROWS 16
+#define SOFTMAX_ROWS 64 /* at once, at most, */
+#define SOFTMAX_VECTOR 16 /* and whole vectors of them, of any ISA */
 
 /* Kernels that treat every element alike: of x (and a weight for PRELU); backward of grad_y and x (or the output, for SIGMOID and
  * TANH, or either, for RELU; and a weight). A function's gradient stands as many places after it as every other's. PRELU_TERMS are what
@@ -273,10 +274,10 @@ typedef struct convc_kernels {
     void (*softmax)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
     void (*softmax_backward)(const void *grad_y, int64_t grad_step, const void *y, int64_t y_step, void *grad_x, int64_t to_step,
                              int64_t n);
-    /* The same for SOFTMAX_ROWS rows that lie side by side in memory. */
-    void (*softmax_rows)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
+    /* The same for rows that lie side by side in memory: a multiple of SOFTMAX_VECTOR, SOFTMAX_ROWS at most. */
+    void (*softmax_rows)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n, int64_t rows);
     void (*softmax_backward_rows)(const void *grad_y, int64_t grad_step, const void *y, int64_t y_step, void *grad_x,
-                                  int64_t to_step, int64_t n);
+                                  int64_t to_step, int64_t n, int64_t rows);
     void (*cross_entropy)(const void *logits, int64_t step, int64_t n, int64_t target, void *loss);
     void (*cross_entropy_backward)(const void *grad_loss, const void *logits, int64_t step, int64_t n, int64_t target,
                                    void *grad_logits, int64_t to_step);

@@ -9,7 +9,7 @@ typedef struct rows_job {
     const convc_kernels *kernels;
     const convc_tensor *x, *y, *grad, *target;
     int64_t rows, tasks;
-    int64_t together; /* rows that lie side by side, SOFTMAX_ROWS of them at once; 1 where they do not */
+    int side_by_side; /* rows are neighbours in memory, and many are computed at once */
 } rows_job;
 
 /* Does the last axis run across rows that are neighbours in memory? */
@@ -19,8 +19,9 @@ static int crosses_rows(const convc_tensor *t) {
 
 /* How many rows from this one on are computed at once. */
 static int64_t rows_at_once(const rows_job *j, int64_t row, int64_t end) {
-    int64_t run = j->together > 1 ? j->x->shape[j->x->ndim - 2] : 1;
-    return row % run + j->together <= run && row + j->together <= end ? j->together : 1;
+    if (!j->side_by_side) return 1;
+    int64_t run = j->x->shape[j->x->ndim - 2], left = min_i64(end - row, run - row % run);
+    return max_i64(1, min_i64(left, SOFTMAX_ROWS) / SOFTMAX_VECTOR * SOFTMAX_VECTOR);
 }
 
 static convc_status run_rows(convc_task run, rows_job *j) {
@@ -29,8 +30,7 @@ static convc_status run_rows(convc_task run, rows_job *j) {
     if (size == 0) return CONVC_OK;
     j->kernels = convc_kernels_for(t->dtype);
     j->rows = size / t->shape[t->ndim - 1];
-    if (!j->together) j->together = 1;
-    j->tasks = min_i64(max_i64(1, j->rows / j->together), ceil_div(size, TASK_ELEMENTS));
+    j->tasks = min_i64(ceil_div(j->rows, j->side_by_side ? SOFTMAX_ROWS : 1), ceil_div(size, TASK_ELEMENTS));
     return convc_parallel(run, j, j->tasks, ELEMENT_FLOPS * (double)size, 0);
 }
 
@@ -42,10 +42,12 @@ static void softmax_task(const void *context, int64_t task, void *workspace) {
     (void)workspace;
     int64_t end = split_point(j->rows, j->tasks, task + 1);
     for (int64_t row = split_point(j->rows, j->tasks, task), count; row < end; row += count) {
+        const void *x = convc_row(j->x, last, row);
+        void *y = convc_row(j->y, last, row);
+        int64_t x_step = element_stride(j->x, last), y_step = element_stride(j->y, last), n = j->x->shape[last];
         count = rows_at_once(j, row, end);
-        (count > 1 ? j->kernels->softmax_rows : j->kernels->softmax)(convc_row(j->x, last, row), element_stride(j->x, last),
-                                                                     convc_row(j->y, last, row), element_stride(j->y, last),
-                                                                     j->x->shape[last]);
+        if (count > 1) j->kernels->softmax_rows(x, x_step, y, y_step, n, count);
+        else j->kernels->softmax(x, x_step, y, y_step, n);
     }
 }
 
@@ -55,7 +57,7 @@ convc_status convc_softmax_forward(const convc_tensor *x, const convc_tensor *y)
     TRY(convc_check_output(y, "out", 1, CONVC_MAX_NDIM));
     TRY(convc_check_disjoint(y, "out", x, "x"));
     rows_job j = {.x = x, .y = y};
-    j.together = crosses_rows(x) && crosses_rows(y) ? SOFTMAX_ROWS : 1;
+    j.side_by_side = crosses_rows(x) && crosses_rows(y);
     return run_rows(softmax_task, &j);
 }
 
@@ -65,10 +67,13 @@ static void softmax_backward_task(const void *context, int64_t task, void *works
     (void)workspace;
     int64_t end = split_point(j->rows, j->tasks, task + 1);
     for (int64_t row = split_point(j->rows, j->tasks, task), count; row < end; row += count) {
+        const void *grad = convc_row(j->grad, last, row), *y = convc_row(j->y, last, row);
+        void *x = convc_row(j->x, last, row);
+        int64_t grad_step = element_stride(j->grad, last), y_step = element_stride(j->y, last),
+                x_step = element_stride(j->x, last);
         count = rows_at_once(j, row, end);
-        (count > 1 ? j->kernels->softmax_backward_rows : j->kernels->softmax_backward)(
-            convc_row(j->grad, last, row), element_stride(j->grad, last), convc_row(j->y, last, row), element_stride(j->y, last),
-            convc_row(j->x, last, row), element_stride(j->x, last), j->x->shape[last]);
+        if (count > 1) j->kernels->softmax_backward_rows(grad, grad_step, y, y_step, x, x_step, j->x->shape[last], count);
+        else j->kernels->softmax_backward(grad, grad_step, y, y_step, x, x_step, j->x->shape[last]);
     }
 }
 
@@ -80,7 +85,7 @@ convc_status convc_softmax_backward(const convc_tensor *grad_y, const convc_tens
     TRY(convc_check_disjoint(grad_x, "grad_x", grad_y, "grad"));
     TRY(convc_check_disjoint(grad_x, "grad_x", y, "y"));
     rows_job j = {.x = grad_x, .y = y, .grad = grad_y};
-    j.together = crosses_rows(grad_x) && crosses_rows(y) && crosses_rows(grad_y) ? SOFTMAX_ROWS : 1;
+    j.side_by_side = crosses_rows(grad_x) && crosses_rows(y) && crosses_rows(grad_y);
     return run_rows(softmax_backward_task, &j);
 }
 
