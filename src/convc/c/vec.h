@@ -4,7 +4,7 @@
  *   veven(a, b)            a[0], a[2], ..., then b[1], b[3], ...: the even elements of p, from vload(p) and vload(p + VL - 1)
  *   vload_masked(p, m)     zero where the mask is off; touches no memory there
  *   vfma(a, b, c)          a * b + c, fused where the ISA can
- *   veven_lanes(n)         a mask of the lanes 0, 2, 4, ... below n; where masks are fast
+ *   veven_lanes(n)         a mask of the lanes 0, 2, 4, ... below n; where masked stores are fast
  *   vmax_or_second(a, b)   the greater; b where they are unordered or equal, so that max(0, x) passes NaN on
  *   vlanes(lo, hi)         a mask of the lanes lo <= i < hi (bounds may lie outside 0..VL)
  *   vselect(m, a, b)       a where m, else b
@@ -115,7 +115,6 @@ static inline vmask vlanes(int lo, int hi) {
     const __m256d i = _mm256_set_pd(3, 2, 1, 0);
     return _mm256_and_pd(_mm256_cmp_pd(i, vset1(lo), _CMP_GE_OQ), _mm256_cmp_pd(i, vset1(hi), _CMP_LT_OQ));
 }
-static inline vmask veven_lanes(int n) { return X (and)(vlanes(0, n), _mm256_castsi256_pd(_mm256_set_epi64x(0, -1, 0, -1))); }
 static inline vec veven(vec a, vec b) {
     vec mixed = _mm256_shuffle_pd(a, b, 0xA); /* a0 b1 a2 b3 */
     return _mm256_permute4x64_pd(mixed, 0xD8);
@@ -128,9 +127,6 @@ static inline void vstore_masked(real *p, vec v, vmask m) { X(maskstore)(p, _mm2
 static inline vmask vlanes(int lo, int hi) {
     const __m256 i = _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0);
     return _mm256_and_ps(_mm256_cmp_ps(i, vset1((real)lo), _CMP_GE_OQ), _mm256_cmp_ps(i, vset1((real)hi), _CMP_LT_OQ));
-}
-static inline vmask veven_lanes(int n) {
-    return X (and)(vlanes(0, n), _mm256_castsi256_ps(_mm256_set_epi32(0, -1, 0, -1, 0, -1, 0, -1)));
 }
 static inline vec veven(vec a, vec b) {
     vec mixed = _mm256_shuffle_ps(a, b, 0xD8); /* a0 a2 b1 b3 a4 a6 b5 b7 */
@@ -360,7 +356,7 @@ static inline void vstore_step(real *p, int64_t step, vec v, int n) {
         vstore_masked(p, v, vlanes(0, n));
         return;
     }
-#if defined(VEC_AVX512) || defined(VEC_AVX2)
+#if defined(VEC_AVX512)
     if (step == 2) {
         vstore_masked(p, vzip_low(v, v), veven_lanes(2 * n));
         if (2 * n > VL) vstore_masked(p + VL, vzip_high(v, v), veven_lanes(2 * n - VL));
