@@ -17,10 +17,15 @@ typedef struct conv {
     int64_t groups, step[3], dilation[3], pad[3];
     volume x, w, y; /* n and c of x and y are those of the whole tensor; w.c is a group's */
     int64_t w_group; /* elements from one group's weights to the next */
+    /* An output may be a block of so many, side by side in y and each with a filter of its own: phases of a transposed convolution that
+     * read the same inputs. Elements from one to the next, in y and in w. */
+    int64_t block[3], y_block[3], w_block[3];
     const void *bias;
     convc_activation activation;
     convc_algorithm wanted;
 } conv;
+
+static inline int64_t block_size(const conv *c) { return c->block[0] * c->block[1] * c->block[2]; }
 
 volume convc_volume_of(const convc_tensor *t);
 conv convc_conv_of(const convc_tensor *x, const convc_tensor *w, const convc_tensor *y, const convc_conv_params *p);

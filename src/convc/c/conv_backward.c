@@ -19,22 +19,34 @@ typedef struct phase {
     int64_t first, count; /* input positions */
     int64_t r0, every, taps;
     int64_t dilation, pad;
+    int64_t alike; /* phases from this one on that read the same inputs, and write `dilation` of the convolution apart */
 } phase;
 
-/* Phase number i of those that some tap reaches; no other input position has a gradient. */
-static phase phase_of(int64_t i, int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad) {
-    int64_t common = gcd(stride, dilation);
-    phase f = {.r0 = i, .every = stride / common, .dilation = dilation / common};
+/* Phase number i of dimension `dim` of those that some tap reaches; no other input position has a gradient. */
+static phase phase_of(const conv *forward, int dim, int64_t i) {
+    int64_t stride = forward->step[dim], dilation = forward->dilation[dim], pad = forward->pad[dim],
+            common = gcd(stride, dilation);
+    phase f = {.r0 = i, .every = stride / common, .dilation = dilation / common, .alike = 1};
     int64_t at = i * dilation - pad; /* where tap i of output 0 lies */
     f.first = (at % stride + stride) % stride;
-    f.count = f.first < size ? ceil_div(size - f.first, stride) : 0;
-    f.taps = ceil_div(kernel - i, f.every);
+    f.count = f.first < forward->x.size[dim] ? ceil_div(forward->x.size[dim] - f.first, stride) : 0;
+    f.taps = ceil_div(forward->w.size[dim] - i, f.every);
     f.pad = (f.taps - 1) * f.dilation - (f.first - at) / stride;
     return f;
 }
 
-static int64_t phases(int64_t kernel, int64_t stride, int64_t dilation) {
-    return min_i64(kernel, stride / gcd(stride, dilation));
+static int64_t phases(const conv *forward, int dim) {
+    return min_i64(forward->w.size[dim], forward->step[dim] / gcd(forward->step[dim], forward->dilation[dim]));
+}
+
+/* The same with those that are alike. */
+static phase phases_from(const conv *forward, int dim, int64_t i) {
+    phase f = phase_of(forward, dim, i);
+    for (int64_t next = i + 1; next < phases(forward, dim); next++, f.alike++) {
+        phase g = phase_of(forward, dim, next);
+        if (g.count != f.count || g.taps != f.taps || g.pad != f.pad) break;
+    }
+    return f;
 }
 
 /* The convolution that computes one phase's part of grad_x. A bias and an activation are those of a transposed convolution. */
@@ -59,6 +71,9 @@ static conv phase_conv(const conv *forward, const phase f[3]) {
         x_first += f[i].first * forward->x.stride[i];
         c.w.size[i] = f[i].taps;
         c.w.stride[i] = -f[i].every * forward->w.stride[i];
+        c.block[i] = f[i].alike;
+        c.y_block[i] = f[i].alike > 1 ? forward->dilation[i] * forward->x.stride[i] : 0;
+        c.w_block[i] = forward->w.stride[i];
         w_first += (f[i].r0 + (f[i].taps - 1) * f[i].every) * forward->w.stride[i];
     }
     c.y.data = element(&forward->x, x_first, c.dtype);
@@ -92,21 +107,20 @@ static convc_status run_channels(const conv *forward) {
 }
 
 convc_status convc_data_gradient(const conv *forward) {
-    int64_t count[3];
+    int64_t at[3];
+    phase f[3];
     if (convc_is_strided_depthwise(forward)) return run_channels(forward);
-    for (int i = 0; i < 3; i++) count[i] = phases(forward->w.size[i], forward->step[i], forward->dilation[i]);
-    for (int64_t number = 0; number < count[0] * count[1] * count[2]; number++) {
-        const int64_t at[3] = {number / count[2] / count[1], number / count[2] % count[1], number % count[2]};
-        phase f[3];
-        int empty = 0;
-        for (int i = 0; i < 3; i++) {
-            f[i] =
-                phase_of(at[i], forward->x.size[i], forward->w.size[i], forward->step[i], forward->dilation[i], forward->pad[i]);
-            empty |= f[i].count == 0;
+    for (at[0] = 0; at[0] < phases(forward, 0); at[0] += f[0].alike) {
+        f[0] = phases_from(forward, 0, at[0]);
+        for (at[1] = 0; at[1] < phases(forward, 1); at[1] += f[1].alike) {
+            f[1] = phases_from(forward, 1, at[1]);
+            for (at[2] = 0; at[2] < phases(forward, 2); at[2] += f[2].alike) {
+                f[2] = phases_from(forward, 2, at[2]);
+                if (f[0].count == 0 || f[1].count == 0 || f[2].count == 0) continue;
+                conv c = phase_conv(forward, f);
+                TRY(convc_run_conv(&c));
+            }
         }
-        if (empty) continue;
-        conv c = phase_conv(forward, f);
-        TRY(convc_run_conv(&c));
     }
     return CONVC_OK;
 }
@@ -115,7 +129,7 @@ convc_status convc_data_gradient(const conv *forward) {
 int convc_reaches_all(const conv *forward) {
     if (convc_is_strided_depthwise(forward)) return 1;
     for (int i = 0; i < 3; i++)
-        if (phases(forward->w.size[i], forward->step[i], forward->dilation[i]) < forward->step[i]) return 0;
+        if (phases(forward, i) < forward->step[i]) return 0;
     return 1;
 }
 
