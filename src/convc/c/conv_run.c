@@ -216,3 +216,24 @@ convc_status convc_run_conv(const conv *c) {
     if (is_winograd(how)) return convc_winograd_run(c, how, kernels, NULL);
     return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, NULL) : run_in_chunks(c, how, kernels);
 }
+
+static int64_t packed_size_of_phases(const conv *c, const convc_kernels *kernels) {
+    int64_t size = 0;
+    for (int64_t i = 0; i < c->phase_count; i++) size += convc_packed_size(&c->phases[i], DIRECT_ROWS, kernels);
+    return size;
+}
+
+convc_status convc_run_phases(const conv *c) {
+    const convc_kernels *kernels = convc_kernels_for(c->dtype);
+    int64_t item = convc_itemsize(c->dtype);
+    convc_loan loan;
+    char *packed = convc_borrow(CONVC_WEIGHTS, (size_t)(packed_size_of_phases(c, kernels) * item), &loan), *to = packed;
+    if (!packed) return convc_fail(CONVC_NO_MEMORY, "no memory for the packed weights");
+    for (int64_t i = 0; i < c->phase_count; i++) {
+        kernels->direct_pack(&c->phases[i], 0, to);
+        to += convc_packed_size(&c->phases[i], DIRECT_ROWS, kernels) * item;
+    }
+    convc_status status = run_rows(c, DIRECT_ROWS, kernels, packed);
+    convc_return(CONVC_WEIGHTS, &loan);
+    return status;
+}

@@ -62,7 +62,7 @@ static inline ALWAYS_INLINE void FN(turn_square)(const real *src, int64_t src_ld
     }
     vtranspose(square);
     EACH (v, VL) {
-        if (whole) vstore(dst, square[v]);
+        if (whole || (v < down && across == VL)) vstore(dst, square[v]);
         else if (v < down) vstore_masked(dst, square[v], written);
         dst += dst_ld;
     }
