@@ -175,7 +175,7 @@ def test_it_is_the_transpose_of_convolution(case):
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 2, 1), (2, 2, 0), (3, 1, 1), (3, 2, 1)])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 2, 1), (2, 2, 0), (3, 1, 1), (3, 2, 1), (8, 4, 2)])
 def test_any_number_of_threads_gives_the_same_bits(kernel, stride, padding, layout):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 24, 40, 40) if layout == "NCHW" else (2, 40, 40, 24)).astype(np.float32)

@@ -95,6 +95,46 @@ def test_gradients(problem):
     check(problem, results[1], expected[1], sizes[1])
 
 
+@st.composite
+def upsamplings(draw):
+    """Transposed convolutions whose phases, all at once, are mostly worth Winograd's algorithm."""
+    spatial, groups = draw(st.sampled_from([2, 2, 2, 3])), draw(st.sampled_from([1, 1, 2]))
+    dtype, rng = draw(dtypes), np.random.default_rng(draw(st.integers(0, 99)))
+    ins, outs = draw(st.sampled_from([16, 40])), draw(st.sampled_from([16, 21, 48]))
+    stride = [draw(st.sampled_from([2, 2, 2, 1, 3])) for _ in range(2)]
+    kernel = [draw(st.integers(s + 1, 3 * s)) for s in stride]
+    padding = [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in range(2)]
+    extra, size = [draw(st.integers(0, s - 1)) for s in stride], [draw(st.integers(9, high)) for high in (20, 40)]
+    if spatial == 3:
+        for values, value in (stride, 2), (kernel, draw(st.integers(1, 4))), (padding, (0, 0)), (extra, 1), (size, 2):
+            values.insert(0, value)
+    return {
+        "x": rng.standard_normal((draw(st.integers(1, 2)), groups * ins, *size)).astype(dtype),
+        "weight": rng.standard_normal((groups * ins, outs, *kernel)).astype(dtype),
+        "bias": rng.standard_normal(groups * outs).astype(dtype),
+        "window": (tuple(stride), tuple(padding), (1,) * spatial, groups, tuple(extra)),
+        "layout": LAYOUTS[spatial][draw(st.integers(0, 1))],
+        "view": draw(st.sampled_from(VIEWS)),
+        "isa": draw(isas),
+    }
+
+
+@given(upsamplings())
+def test_all_phases_of_a_transposed_convolution(problem):
+    convc.set_isa(problem["isa"])
+    x, weight, bias, window = (problem[name] for name in ("x", "weight", "bias", "window"))
+    function = convc.conv_transpose2d if x.ndim == 4 else convc.conv_transpose3d
+    expected = reference.relu(reference.conv_transpose(x, weight, bias, *window))
+    size = reference.conv_transpose(abs(x), abs(weight), abs(bias), *window)
+    out = laid_out(problem, np.full(expected.shape, np.nan, x.dtype))
+    form = dict(zip(("stride", "padding", "dilation", "groups", "output_padding"), window, strict=True))
+    arguments = laid_out(problem, x), problem["view"](weight), bias
+    function(*arguments, **form, layout=problem["layout"], activation="relu", out=out)
+    check(problem, first(problem, out), expected, size)
+    if out.base is not None and problem["view"].__name__ in {"spread", "inner"}:
+        assert np.isnan(out.base).sum() == out.base.size - out.size, "written beyond the view"
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize(("channels", "size"), [(64, 56), (128, 28), (256, 14), (512, 7)])
@@ -124,6 +164,21 @@ def test_auto_chooses_it_and_the_others_do_not():
     for algorithm in ("direct", "gemm"):
         assert exact(convc.conv2d(*LARGE, algorithm=algorithm))
         assert exact(convc.prepare(LARGE[1], None, LARGE[0].shape, algorithm=algorithm)(LARGE[0]))
+
+
+def test_auto_chooses_it_for_all_phases_at_once():
+    x, weight = np.ones((1, 64, 24, 24), np.float32), np.ones((64, 64, 4, 4), np.float32)
+    options = {"stride": 2, "padding": 1}
+
+    def exact(**algorithm):
+        return bool((convc.conv_transpose2d(x, weight, **options, **algorithm)[..., 1:-1, 1:-1] == 64 * 4).all())
+
+    assert not exact()
+    assert exact(algorithm="direct")
+    with convc.precision("exact"):
+        assert exact()
+    grad_x, _, _ = convc.conv2d_backward(x, np.ones((1, 64, 48, 48), np.float32), weight, **options)
+    np.testing.assert_array_equal(grad_x, convc.conv_transpose2d(x, weight, **options))
 
 
 @pytest.mark.parametrize("isa", ISAS)

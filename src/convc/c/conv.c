@@ -16,7 +16,8 @@ volume convc_volume_of(const convc_tensor *t) {
 }
 
 conv convc_conv_of(const convc_tensor *x, const convc_tensor *w, const convc_tensor *y, const convc_conv_params *p) {
-    conv c = {.dtype = x->dtype, .groups = p->groups, .step = {1, 1, 1}, .dilation = {1, 1, 1}, .wanted = p->algorithm};
+    conv c = {.dtype = x->dtype, .groups = p->groups, .step = {1, 1, 1}, .dilation = {1, 1, 1}, .block = {1, 1, 1}};
+    c.wanted = p->algorithm;
     c.x = convc_volume_of(x);
     c.w = convc_volume_of(w);
     c.y = convc_volume_of(y);
@@ -122,13 +123,14 @@ static double gemm_cost(const conv *c, purpose what) {
 static double winograd_cost(const conv *c, algorithm how, const convc_kernels *kernels, purpose what) {
     double groups = (double)c->groups, outs = (double)c->y.c / groups, depth = (double)(c->w.c * c->w.size[0]);
     double side = convc_winograd_side(how) + 2, points = side * side;
-    double padded_outs = whole_vectors(outs, kernels->nr),
+    double padded_outs = whole_vectors(outs, kernels->nr) * (double)block_size(c),
            padded_depth = whole_vectors((double)c->w.c, kernels->lanes) * (double)c->w.size[0];
-    double weights = groups * depth * padded_outs, bytes = groups * depth * outs * (double)convc_itemsize(c->dtype);
+    double weights = groups * depth * padded_outs,
+           bytes = groups * depth * outs * (double)(block_size(c) * convc_itemsize(c->dtype));
     double weight = points * bytes > CACHED_WEIGHTS || what == ONCE ? 16 : 2;
     if (what == OF_WEIGHTS) weight += 4; /* sums are transformed back, and stored in their order */
     /* An element of the transformed image costs as much as 20 multiply-adds, one transformed back 12. */
-    double transforms = groups * (20 * padded_depth + 12 * whole_vectors(outs, kernels->lanes));
+    double transforms = groups * (20 * padded_depth + 12 * whole_vectors(outs, kernels->lanes) * (double)block_size(c));
     return points * ((double)convc_winograd_tiles(c, how) * (weights + transforms) + weight * weights);
 }
 
@@ -144,7 +146,7 @@ static int winograd_pays(const conv *c, algorithm how, const convc_kernels *kern
 
 /* Does a product over a channels-last copy of the image pay, where pixels would not fill the register block? */
 static int turning_pays(const conv *c, const convc_kernels *kernels) {
-    double pixels = outputs_of(c), k = (double)(c->y.c / c->groups);
+    double pixels = outputs_of(c), k = (double)(c->y.c / c->groups * block_size(c));
     double saved = whole_vectors(pixels, kernels->nr) * k - pixels * whole_vectors(k, kernels->lanes);
     double taps = (double)(c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2]) * (double)c->groups;
     double moved = (double)(c->x.n * c->x.c * c->x.size[0] * c->x.size[1]) * (double)c->x.size[2] + pixels * (double)c->y.c;
@@ -184,12 +186,25 @@ static int sums_pay(const conv *c, const convc_kernels *kernels) {
     return convc_direct_tile(c, kernels, &tile) && taps * c->w.c * k * convc_itemsize(c->dtype) <= cache;
 }
 
+/* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill them. */
+static algorithm gemm_orientation(const conv *c, const convc_kernels *kernels, purpose what) {
+    int channels_last = c->y.stride_c == 1 && c->y.c > 1;
+    if (c->y.c / c->groups * block_size(c) < kernels->lanes) return GEMM_PIXELS;
+    if (channels_last || outputs_of(c) < (double)kernels->lanes) return GEMM_CHANNELS;
+    return what != OF_WEIGHTS && turning_pays(c, kernels) ? GEMM_CHANNELS : GEMM_PIXELS;
+}
+
+int convc_is_depthwise_along_channels(const conv *c) {
+    return c->y.c == c->groups && c->w.c == 1 && c->groups > 1 && convc_channels_are_contiguous(c);
+}
+
 algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what) {
-    int64_t lanes = kernels->lanes, k = c->y.c / c->groups, across = c->y.size[2];
+    int64_t lanes = kernels->lanes, across = c->y.size[2];
     int channels_last = c->y.stride_c == 1 && c->y.c > 1, may_be_direct = c->wanted == CONVC_AUTO || c->wanted == CONVC_DIRECT;
 
+    if (block_size(c) > 1) return gemm_orientation(c, kernels, what);
     /* A register block of GEMM has 14 rows on AVX-512, for which every vector of pixels is packed: four channels leave most idle. */
-    if (may_be_direct && k == 1 && c->w.c == 1 && c->groups > 1 && convc_channels_are_contiguous(c)) return DIRECT_CHANNELS;
+    if (may_be_direct && convc_is_depthwise_along_channels(c)) return DIRECT_CHANNELS;
     if (may_be_direct && direct_fits(c, kernels, what, 4)) return DIRECT_ROWS;
     if ((c->wanted == CONVC_WINOGRAD || c->wanted == CONVC_AUTO) && convc_winograd_fits(c)) {
         /* Who asks for it gets the same bits with a plan and without, if the batch is the plan's. */
@@ -212,11 +227,23 @@ algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what
     if (may_be_direct && what != OF_WEIGHTS && outs_pay(c, kernels)) return DIRECT_OUTS;
 
     if (may_be_direct && what == OF_WEIGHTS && sums_pay(c, kernels)) return DIRECT_OUTS;
+    return gemm_orientation(c, kernels, what);
+}
 
-    /* Whichever is contiguous in the output runs along the vectors, if there is enough of it to fill them. */
-    if (k < lanes) return GEMM_PIXELS;
-    return channels_last || outputs_of(c) < (double)lanes || (what != OF_WEIGHTS && turning_pays(c, kernels)) ? GEMM_CHANNELS
-                                                                                                              : GEMM_PIXELS;
+algorithm convc_choose_phases(const conv *forward, const conv *c, const convc_kernels *kernels) {
+    const int64_t most_weights = 1 << 20;
+    conv summed = *c; /* as many products as all phases have together */
+    summed.w.size[1] = forward->w.size[1];
+    summed.w.size[2] = forward->w.size[2];
+    int64_t weights = convc_times(c->y.c * c->w.c * c->w.size[0], summed.w.size[1] * summed.w.size[2]);
+    int may_be_direct = c->wanted == CONVC_AUTO || c->wanted == CONVC_DIRECT;
+    /* Phases that all read the same pixel are one product, whose outputs lie side by side if the channels come first. */
+    int apart = c->w.size[1] * c->w.size[2] > 1 || c->y.stride_c == 1;
+    if (may_be_direct && apart && weights <= most_weights && direct_fits(c, kernels, ONCE, 4)) return DIRECT_ROWS;
+    if (c->wanted != CONVC_AUTO || !convc_winograd_fits_phases(c, kernels)) return GEMM_PIXELS;
+    if (c->y.c / c->groups < WINOGRAD_CHANNELS || c->w.c < WINOGRAD_CHANNELS) return GEMM_PIXELS;
+    algorithm how = better_winograd(c, kernels, ONCE);
+    return winograd_cost(c, how, kernels, ONCE) < gemm_cost(&summed, ONCE) ? how : GEMM_PIXELS;
 }
 
 /* Phase by phase, every second element of grad_x would be stored alone. Where channels are contiguous that costs nothing. */

@@ -17,10 +17,18 @@ typedef struct conv {
     int64_t groups, step[3], dilation[3], pad[3];
     volume x, w, y; /* n and c of x and y are those of the whole tensor; w.c is a group's */
     int64_t w_group; /* elements from one group's weights to the next */
+    /* An output may be a block of so many, side by side in y and each with a filter of its own: phases of a transposed convolution that
+     * read the same inputs. Elements from one to the next, in y and in w. */
+    int64_t block[3], y_block[3], w_block[3];
+    /* The blocks' outputs apart, where their filters have not all the same taps: convolutions of the same image. */
+    const struct conv *phases;
+    int64_t phase_count;
     const void *bias;
     convc_activation activation;
     convc_algorithm wanted;
 } conv;
+
+static inline int64_t block_size(const conv *c) { return c->block[0] * c->block[1] * c->block[2]; }
 
 volume convc_volume_of(const convc_tensor *t);
 conv convc_conv_of(const convc_tensor *x, const convc_tensor *w, const convc_tensor *y, const convc_conv_params *p);
@@ -67,6 +75,12 @@ typedef enum purpose { PREPARED, ONCE, OF_WEIGHTS } purpose;
 /* The one place where an algorithm is chosen; from shapes and strides alone. */
 algorithm convc_choose(const conv *c, const convc_kernels *kernels, purpose what);
 
+/* And for all phases of a data gradient at once: Winograd's algorithm, direct rows, or any other where they should be computed one by one. */
+algorithm convc_choose_phases(const conv *forward, const conv *c, const convc_kernels *kernels);
+
+/* Whether it, or its data gradient, treats every channel alone, and channels are contiguous: nothing is gained by taking phases together. */
+int convc_is_depthwise_along_channels(const conv *c);
+
 /* Whether the data gradient of this convolution, all phases at once, is that of depthwise_data_tmpl.c. */
 int convc_is_strided_depthwise(const conv *forward);
 
@@ -91,6 +105,7 @@ int64_t convc_packed_size(const conv *c, algorithm how, const convc_kernels *ker
 convc_status convc_pack_weights(const conv *c, algorithm how, const convc_kernels *kernels, void *packed);
 convc_status convc_run_packed(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed);
 convc_status convc_run_conv(const conv *c);
+convc_status convc_run_phases(const conv *c); /* by direct rows */
 
 /* conv_backward.c: the gradients, of x and of w. Whether every pixel of x has one; the others are left alone. */
 convc_status convc_data_gradient(const conv *forward);
@@ -108,5 +123,9 @@ int64_t convc_winograd_size(const conv *c, algorithm how, const convc_kernels *k
 convc_status convc_winograd_pack(const conv *c, algorithm how, const convc_kernels *kernels, void *packed);
 convc_status convc_winograd_run(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed); /* may be NULL */
 convc_status convc_winograd_weight_gradient(const conv *c, algorithm how);
+/* The same for all phases of a data gradient at once, c having blocks of outputs and a kernel that covers the taps of all
+ * of them; up to 3 x 3, and what a phase lacks of it is zero. */
+int convc_winograd_fits_phases(const conv *c, const convc_kernels *kernels);
+convc_status convc_winograd_run_phases(const conv *forward, const conv *c, algorithm how, const convc_kernels *kernels);
 
 #endif

@@ -1,5 +1,7 @@
 /* The gradients of convolution. That of the data is a convolution of the output's gradient with spatially flipped filters, one for
  * each phase of the stride; that of the weights is a product over all pixels. The bias's is in bias_grad.c. */
+#include <stdlib.h>
+
 #include "pad.h"
 
 /* ---- data ---- */
@@ -19,22 +21,45 @@ typedef struct phase {
     int64_t first, count; /* input positions */
     int64_t r0, every, taps;
     int64_t dilation, pad;
+    int64_t alike; /* phases from this one on that read the same inputs, and write `dilation` of the convolution apart */
 } phase;
 
-/* Phase number i of those that some tap reaches; no other input position has a gradient. */
-static phase phase_of(int64_t i, int64_t size, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad) {
-    int64_t common = gcd(stride, dilation);
-    phase f = {.r0 = i, .every = stride / common, .dilation = dilation / common};
+/* Phase number i of dimension `dim` of those that some tap reaches; no other input position has a gradient. */
+static phase phase_of(const conv *forward, int dim, int64_t i) {
+    int64_t stride = forward->step[dim], dilation = forward->dilation[dim], pad = forward->pad[dim],
+            common = gcd(stride, dilation);
+    phase f = {.r0 = i, .every = stride / common, .dilation = dilation / common, .alike = 1};
     int64_t at = i * dilation - pad; /* where tap i of output 0 lies */
     f.first = (at % stride + stride) % stride;
-    f.count = f.first < size ? ceil_div(size - f.first, stride) : 0;
-    f.taps = ceil_div(kernel - i, f.every);
+    f.count = f.first < forward->x.size[dim] ? ceil_div(forward->x.size[dim] - f.first, stride) : 0;
+    f.taps = ceil_div(forward->w.size[dim] - i, f.every);
     f.pad = (f.taps - 1) * f.dilation - (f.first - at) / stride;
     return f;
 }
 
-static int64_t phases(int64_t kernel, int64_t stride, int64_t dilation) {
-    return min_i64(kernel, stride / gcd(stride, dilation));
+static int64_t phases(const conv *forward, int dim) {
+    return min_i64(forward->w.size[dim], forward->step[dim] / gcd(forward->step[dim], forward->dilation[dim]));
+}
+
+/* The same with those that are alike, if they should be taken together. */
+static phase phases_from(const conv *forward, int dim, int64_t i) {
+    phase f = phase_of(forward, dim, i);
+    int64_t end = convc_is_depthwise_along_channels(forward) ? i + 1 : phases(forward, dim);
+    for (int64_t next = i + 1; next < end; next++, f.alike++) {
+        phase g = phase_of(forward, dim, next);
+        if (g.count != f.count || g.taps != f.taps || g.pad != f.pad) break;
+    }
+    return f;
+}
+
+/* All phases as if they were alike: the taps cover those of each of them, of which some are missing. */
+static phase all_phases(const conv *forward, int dim) {
+    int64_t stride = forward->step[dim], pad = forward->pad[dim], before = forward->w.size[dim] - 1 - pad;
+    phase f = {.count = ceil_div(forward->x.size[dim], stride), .every = stride, .dilation = 1, .alike = stride};
+    f.pad = before >= 0 ? before / stride : -ceil_div(-before, stride); /* inputs that the first phase reads before its own */
+    f.taps = (pad + stride - 1) / stride + f.pad + 1;
+    f.r0 = pad + stride * (f.pad - f.taps + 1);
+    return f;
 }
 
 /* The convolution that computes one phase's part of grad_x. A bias and an activation are those of a transposed convolution. */
@@ -59,6 +84,9 @@ static conv phase_conv(const conv *forward, const phase f[3]) {
         x_first += f[i].first * forward->x.stride[i];
         c.w.size[i] = f[i].taps;
         c.w.stride[i] = -f[i].every * forward->w.stride[i];
+        c.block[i] = f[i].alike;
+        c.y_block[i] = f[i].alike > 1 ? forward->dilation[i] * forward->x.stride[i] : 0;
+        c.w_block[i] = forward->w.stride[i];
         w_first += (f[i].r0 + (f[i].taps - 1) * f[i].every) * forward->w.stride[i];
     }
     c.y.data = element(&forward->x, x_first, c.dtype);
@@ -91,22 +119,56 @@ static convc_status run_channels(const conv *forward) {
     return convc_parallel(channel_task, &j, channels * j.parts, flops, 0);
 }
 
+/* All phases along the last two dimensions one by one, but from tiles of the image that they share. */
+static convc_status run_rows_of_phases(const conv *forward, const phase *depth, conv *c) {
+    int64_t most = phases(forward, 1) * phases(forward, 2);
+    conv *parts = malloc((size_t)most * sizeof *parts);
+    if (!parts) return convc_fail(CONVC_NO_MEMORY, "no memory for %lld phases", (long long)most);
+    for (int64_t i = 0; i < most; i++) {
+        phase f[3] = {*depth, phase_of(forward, 1, i / phases(forward, 2)), phase_of(forward, 2, i % phases(forward, 2))};
+        if (f[1].count > 0 && f[2].count > 0) parts[c->phase_count++] = phase_conv(forward, f);
+    }
+    c->phases = parts;
+    convc_status status = convc_run_phases(c);
+    free(parts);
+    return status;
+}
+
+/* All phases along the last two dimensions at once, if that pays: then `done` says so. */
+static convc_status run_all_phases(const conv *forward, const phase *depth, int *done) {
+    const convc_kernels *kernels = convc_kernels_for(forward->dtype);
+    *done = (forward->step[1] > 1 || forward->step[2] > 1) && !convc_is_depthwise_along_channels(forward);
+    for (int i = 1; i < 3; i++) *done &= forward->dilation[i] == 1 && forward->step[i] <= forward->w.size[i];
+    if (!*done) return CONVC_OK;
+    const phase f[3] = {*depth, all_phases(forward, 1), all_phases(forward, 2)};
+    conv c = phase_conv(forward, f);
+    algorithm how = convc_choose_phases(forward, &c, kernels);
+    if (is_winograd(how)) return convc_winograd_run_phases(forward, &c, how, kernels);
+    if (how == DIRECT_ROWS) return run_rows_of_phases(forward, depth, &c);
+    *done = 0;
+    return CONVC_OK;
+}
+
 convc_status convc_data_gradient(const conv *forward) {
-    int64_t count[3];
+    int64_t at[3];
+    phase f[3];
+    int done;
     if (convc_is_strided_depthwise(forward)) return run_channels(forward);
-    for (int i = 0; i < 3; i++) count[i] = phases(forward->w.size[i], forward->step[i], forward->dilation[i]);
-    for (int64_t number = 0; number < count[0] * count[1] * count[2]; number++) {
-        const int64_t at[3] = {number / count[2] / count[1], number / count[2] % count[1], number % count[2]};
-        phase f[3];
-        int empty = 0;
-        for (int i = 0; i < 3; i++) {
-            f[i] =
-                phase_of(at[i], forward->x.size[i], forward->w.size[i], forward->step[i], forward->dilation[i], forward->pad[i]);
-            empty |= f[i].count == 0;
+    for (at[0] = 0; at[0] < phases(forward, 0); at[0] += f[0].alike) {
+        f[0] = phase_of(forward, 0, at[0]);
+        if (f[0].count == 0) continue;
+        TRY(run_all_phases(forward, &f[0], &done));
+        if (done) continue;
+        f[0] = phases_from(forward, 0, at[0]);
+        for (at[1] = 0; at[1] < phases(forward, 1); at[1] += f[1].alike) {
+            f[1] = phases_from(forward, 1, at[1]);
+            for (at[2] = 0; at[2] < phases(forward, 2); at[2] += f[2].alike) {
+                f[2] = phases_from(forward, 2, at[2]);
+                if (f[1].count == 0 || f[2].count == 0) continue;
+                conv c = phase_conv(forward, f);
+                TRY(convc_run_conv(&c));
+            }
         }
-        if (empty) continue;
-        conv c = phase_conv(forward, f);
-        TRY(convc_run_conv(&c));
     }
     return CONVC_OK;
 }
@@ -115,7 +177,7 @@ convc_status convc_data_gradient(const conv *forward) {
 int convc_reaches_all(const conv *forward) {
     if (convc_is_strided_depthwise(forward)) return 1;
     for (int i = 0; i < 3; i++)
-        if (phases(forward->w.size[i], forward->step[i], forward->dilation[i]) < forward->step[i]) return 0;
+        if (phases(forward, i) < forward->step[i]) return 0;
     return 1;
 }
 

@@ -1,10 +1,23 @@
 /* Running a convolution: the weights are packed, once for all or in passing, and meet the image by implicit GEMM (im2col happens while
  * packing), by direct sums or by Winograd's algorithm. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "conv.h"
+
+/* All outputs of a group that meet the same columns: the channels of every output of a block, in the order of their addresses if they
+ * are contiguous, else with the outputs of a row side by side. */
+static axis outputs_of_column(const conv *c, const int64_t block_stride[3], int64_t stride_k) {
+    int64_t k = c->y.c / c->groups;
+    const int64_t *block = c->block;
+    axis last = {{block[0], block[1], block[2], k}, {block_stride[0], block_stride[1], block_stride[2], stride_k}};
+    axis first = {{block[0], block[1], k, block[2]}, {block_stride[0], block_stride[1], stride_k, block_stride[2]}};
+    return axis_collapse(c->y.stride_c == 1 ? last : first);
+}
 
 /* The weights, (k, taps) or (taps, k). */
 static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
-    axis k = axis_plain(c->w.n / c->groups, c->w.stride_n);
+    axis k = outputs_of_column(c, c->w_block, c->w.stride_n);
     axis taps = axis_collapse(convc_taps_of(&c->w, c->w.size, c->w.c, convc_ones, channel_digit));
     return (matrix){.data = c->w.data, .rows = taps_on_rows ? taps : k, .cols = taps_on_rows ? k : taps};
 }
@@ -14,17 +27,18 @@ static matrix weights_of(const conv *c, int taps_on_rows, int channel_digit) {
 static gemm_job forward_job(const conv *c, window *w, algorithm how, const convc_kernels *kernels) {
     gemm_job job = {.dtype = c->dtype, .groups = c->groups, .c = c->y.data, .activation = c->activation, .kernels = kernels};
     job.unsplit = 1; /* the same bits whether or not the weights were packed beforehand */
-    int64_t k = c->y.c / c->groups, pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
-    axis channels = axis_plain(k, c->y.stride_c), positions = axis_collapse(convc_pixels_of(&c->y, c->y.size, convc_ones));
+    int64_t outs = c->y.c / c->groups * block_size(c), pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2];
+    axis channels = outputs_of_column(c, c->y_block, c->y.stride_c),
+         positions = axis_collapse(convc_pixels_of(&c->y, c->y.size, convc_ones));
     /* The order of the taps is free. Where pixels run along the vectors, all taps of a channel follow each other, so that L1 still
      * has the rows that they share; where channels do, channels are the runs. */
     int pixels_on_cols = how == GEMM_PIXELS, channel_digit = how == GEMM_CHANNELS ? 3 : 0;
     matrix x = convc_columns_of(c, w, pixels_on_cols, channel_digit), weights = weights_of(c, !pixels_on_cols, channel_digit);
     int64_t x_group = c->x.c / c->groups * c->x.stride_c, w_group = c->w_group;
     job.k = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
-    job.c_group = k * c->y.stride_c;
-    job.m = pixels_on_cols ? k : pixels;
-    job.n = pixels_on_cols ? pixels : k;
+    job.c_group = c->y.c / c->groups * c->y.stride_c;
+    job.m = pixels_on_cols ? outs : pixels;
+    job.n = pixels_on_cols ? pixels : outs;
     job.a = pixels_on_cols ? weights : x;
     job.b = pixels_on_cols ? x : weights;
     job.a_group = pixels_on_cols ? w_group : x_group;
@@ -87,13 +101,32 @@ static int turns(const conv *c) {
     return dense && x->stride_c != 1 && c->w.size[0] * c->w.size[1] * c->w.size[2] > 1 && bytes > 0 && bytes <= TURNED_BYTES;
 }
 
+/* The bias of every output of a block, in the order of outputs_of_column. The caller frees it. */
+static void *bias_of_blocks(const conv *c) {
+    int64_t item = convc_itemsize(c->dtype), k = c->y.c / c->groups, outs = k * block_size(c);
+    int64_t ones[3] = {0};
+    axis channels = outputs_of_column(c, ones, 1);
+    char *bias = malloc((size_t)(c->groups * outs * item));
+    for (int64_t i = 0; bias && i < c->groups * outs; i++)
+        memcpy(bias + i * item, (const char *)c->bias + (i / outs * k + axis_offset(&channels, i % outs)) * item, (size_t)item);
+    return bias;
+}
+
 static convc_status run_gemm(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
     window w;
     gemm_job job = forward_job(c, &w, how, kernels);
+    void *bias = NULL;
+    if (c->bias && block_size(c) > 1) {
+        bias = bias_of_blocks(c);
+        if (!bias) return convc_fail(CONVC_NO_MEMORY, "no memory for copies of the bias");
+        *(how == GEMM_PIXELS ? &job.row_bias : &job.col_bias) = bias;
+    }
     if (how == GEMM_PIXELS) job.packed_a = packed;
     else job.packed_b = packed;
     convc_gemm_prepare(&job);
-    return convc_gemm_run(&job);
+    convc_status status = convc_gemm_run(&job);
+    free(bias);
+    return status;
 }
 
 static convc_status run_once(const conv *c, algorithm how, const convc_kernels *kernels);
@@ -195,4 +228,25 @@ convc_status convc_run_conv(const conv *c) {
     algorithm how = convc_choose(c, kernels, ONCE);
     if (is_winograd(how)) return convc_winograd_run(c, how, kernels, NULL);
     return how == GEMM_CHANNELS && turns(c) ? run_turned(c, kernels, NULL) : run_once(c, how, kernels);
+}
+
+static int64_t packed_size_of_phases(const conv *c, const convc_kernels *kernels) {
+    int64_t size = 0;
+    for (int64_t i = 0; i < c->phase_count; i++) size += convc_packed_size(&c->phases[i], DIRECT_ROWS, kernels);
+    return size;
+}
+
+convc_status convc_run_phases(const conv *c) {
+    const convc_kernels *kernels = convc_kernels_for(c->dtype);
+    int64_t item = convc_itemsize(c->dtype);
+    convc_loan loan;
+    char *packed = convc_borrow(CONVC_WEIGHTS, (size_t)(packed_size_of_phases(c, kernels) * item), &loan), *to = packed;
+    if (!packed) return convc_fail(CONVC_NO_MEMORY, "no memory for the packed weights");
+    for (int64_t i = 0; i < c->phase_count; i++) {
+        kernels->direct_pack(&c->phases[i], 0, to);
+        to += convc_packed_size(&c->phases[i], DIRECT_ROWS, kernels) * item;
+    }
+    convc_status status = run_rows(c, DIRECT_ROWS, kernels, packed);
+    convc_return(CONVC_WEIGHTS, &loan);
+    return status;
 }

@@ -18,6 +18,10 @@ int convc_winograd_fits(const conv *c) {
     return 1;
 }
 
+int convc_winograd_fits_phases(const conv *c, const convc_kernels *kernels) {
+    return c->w.size[1] <= 3 && c->w.size[2] <= 3 && c->block[2] <= kernels->winograd_chunk;
+}
+
 static winograd_job job_of(const conv *c, algorithm how, const convc_kernels *kernels) {
     int side = convc_winograd_side(how);
     winograd_job j = {.c = c, .side = side, .points = (side + 2) * (side + 2)};
@@ -26,7 +30,8 @@ static winograd_job job_of(const conv *c, algorithm how, const convc_kernels *ke
     j.tile_cols = ceil_div(ceil_div(c->y.size[2], c->dilation[2]), side);
     j.vectors = ceil_div(c->w.c, kernels->lanes);
     j.depth = (c->w.size[0] - 1) * j.vectors * kernels->lanes + c->w.c;
-    j.panels = ceil_div(c->y.c / c->groups, kernels->nr);
+    j.panels = ceil_div(c->y.c / c->groups, kernels->nr) * block_size(c);
+    j.together = c->block[2];
     j.row_step = c->w.size[0] * j.vectors * kernels->lanes;
     j.row_points = max_i64(1, kernels->winograd_kc / j.row_step);
     return j;
@@ -99,9 +104,9 @@ static convc_status multiply(winograd_job *j, const convc_kernels *kernels) {
     double flops = 2.0 * j->points * (double)j->count * (double)j->depth * (double)(j->chunk * kernels->nr);
     int threads = convc_threads_for(flops);
     j->blocks = ceil_div(j->count, WINOGRAD_BLOCK * WINOGRAD_POINTS / j->points);
-    j->shares = ceil_div(j->chunk, kernels->winograd_chunk);
+    j->shares = ceil_div(j->chunk / j->together, kernels->winograd_chunk / j->together);
     /* No sum depends on how tiles and panels are shared out. */
-    if (j->blocks * j->shares < 2 * threads) j->shares = j->chunk;
+    if (j->blocks * j->shares < 2 * threads) j->shares = j->chunk / j->together;
     if (j->blocks * j->shares < threads) j->blocks = min_i64(ceil_div(threads, j->shares), ceil_div(j->count, 2 * kernels->mr));
     return run_step(j, kernels->winograd_outputs, j->blocks * j->shares, flops, kernels);
 }
@@ -152,14 +157,17 @@ static convc_status run_chunk(winograd_job *j, const convc_kernels *kernels, int
 }
 
 /* u are transformed filters, or NULL. */
-static convc_status run(const conv *c, algorithm how, const convc_kernels *kernels, const void *u) {
+static convc_status run(const conv *c, const conv *forward, algorithm how, const convc_kernels *kernels, const void *u) {
     winograd_job j = job_of(c, how, kernels);
+    j.forward = forward;
     int64_t tiles = tiles_of(&j), tile = tile_bytes(&j, kernels), panel = panel_bytes(&j, kernels);
     if (tile < 0 || panel < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
-    int64_t threads = convc_get_num_threads(), bytes = ROUND_BYTES * min_i64(threads, ROUND_THREADS);
+    int64_t threads = convc_get_num_threads(), filters = FILTER_BYTES * max_i64(1, threads / FILTER_THREADS);
+    int64_t most = u ? j.panels : even_chunk(j.panels / j.together, filters / panel / j.together) * j.together;
+    /* Images transformed anew for every chunk of filters take longer than reading them from the last level of the caches. */
+    int64_t bytes = ROUND_BYTES * (most < j.panels ? ROUND_THREADS : min_i64(threads, ROUND_THREADS));
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)),
             images = convc_times(ceil_div(tiles, rounds), tile);
-    int64_t most = u ? j.panels : even_chunk(j.panels, FILTER_BYTES * max_i64(1, threads / FILTER_THREADS) / panel);
     convc_loan loan;
     j.v = borrow(images, u ? 0 : convc_times(most, panel), &loan);
     if (!j.v) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
@@ -177,7 +185,7 @@ static convc_status run(const conv *c, algorithm how, const convc_kernels *kerne
 }
 
 convc_status convc_winograd_run(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
-    if (!packed || keeps_transformed(c, how, kernels)) return run(c, how, kernels, packed);
+    if (!packed || keeps_transformed(c, how, kernels)) return run(c, NULL, how, kernels, packed);
     conv copied = *c;
     volume *w = &copied.w;
     w->data = (void *)packed;
@@ -187,7 +195,11 @@ convc_status convc_winograd_run(const conv *c, algorithm how, const convc_kernel
     w->stride_c = 9 * w->size[0];
     w->stride_n = w->c * w->stride_c;
     copied.w_group = c->y.c / c->groups * w->stride_n;
-    return run(&copied, how, kernels, NULL);
+    return run(&copied, NULL, how, kernels, NULL);
+}
+
+convc_status convc_winograd_run_phases(const conv *forward, const conv *c, algorithm how, const convc_kernels *kernels) {
+    return run(c, forward, how, kernels, NULL);
 }
 
 /* ---- the gradient of the weights ---- */

@@ -15,14 +15,15 @@
  * as many tiles as fit in the caches, then multiplies them and transforms the products back. */
 typedef struct winograd_job {
     const conv *c;
+    const conv *forward; /* if c is all phases of its data gradient, blocks of outputs in which not every filter has all taps */
     int side, points; /* outputs of a tile along h and w, 4 or 2; (side + 2)^2 */
     int64_t phases[2]; /* along h and w: outputs a dilation apart share inputs, and form an image of their own */
     int64_t tile_rows, tile_cols; /* of a phase of an image */
     int64_t vectors; /* of channels in a group, the last one perhaps not full */
     int64_t depth; /* planes of the kernel x channels, rounded up to whole vectors in all planes but the last */
-    int64_t panels; /* of output channels in a group */
-    int64_t row_points,
-        row_step; /* points of V that share its rows, for the depth would leave most of them empty, and how far apart */
+    int64_t panels; /* of output channels in a group, for every output of a block: (channels, row, column) */
+    int64_t together; /* panels whose outputs lie side by side in a row; no task or chunk parts them */
+    int64_t row_points, row_step; /* points of V that share its rows, which the depth would leave mostly empty; how far apart */
     int64_t group, first_panel, chunk; /* the panels of the group that are computed now */
     int64_t first, count; /* the tiles of this round */
     int64_t parts, blocks, shares; /* tasks: parts x depth vectors to transform, blocks x shares of the chunk to multiply */

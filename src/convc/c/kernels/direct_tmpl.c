@@ -72,10 +72,9 @@ static inline ALWAYS_INLINE void FN(tile_outputs)(const FN(tile_at) * t, const r
         else FN(tile_outputs)(t, w, bias, k0, outs, 2);                 \
         break;
 
-static void FN(direct_tile)(const FN(tile_at) * t, const real *packed, int64_t group) {
+static void FN(group_outputs)(const FN(tile_at) * t, const real *packed, int64_t group) {
     const conv *c = t->c;
     int64_t outs = c->y.c / c->groups, taps = c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2];
-    FN(copy_tile)(t);
     int64_t blocks = ceil_div(outs, DIRECT_OUTS);
     for (int64_t block = 0; block < blocks; block++) {
         int64_t k0 = split_point(outs, blocks, block);
@@ -94,11 +93,27 @@ static void FN(direct_tile)(const FN(tile_at) * t, const real *packed, int64_t g
     }
 }
 
+static void FN(direct_tile)(const FN(tile_at) * t, const real *packed, int64_t group) {
+    const conv *c = t->c;
+    FN(copy_tile)(t);
+    if (c->phase_count == 0) FN(group_outputs)(t, packed, group);
+    for (int64_t i = 0; i < c->phase_count; i++) {
+        FN(tile_at) part = *t;
+        const conv *phase = part.c = &c->phases[i];
+        part.in += (c->pad[1] - phase->pad[1]) * t->down + c->pad[2] - phase->pad[2];
+        part.y += (const real *)phase->y.data - (const real *)c->y.data;
+        part.rows = min_i64(t->rows, phase->y.size[1] - t->oh);
+        part.cols = min_i64(t->cols, phase->y.size[2] - t->ow);
+        if (part.rows > 0 && part.cols > 0) FN(group_outputs)(&part, packed, group);
+        packed += phase->y.c * phase->w.c * phase->w.size[0] * phase->w.size[1] * phase->w.size[2];
+    }
+}
+
 /* Rows oh0..oh1 of plane (n, group, od), all the group's output channels. */
 static void FN(direct_rows)(const conv *c, const direct_tile *tile, const void *packed, int64_t plane, int64_t oh0, int64_t oh1,
                             void *workspace) {
     int64_t od = plane % c->y.size[0], group = plane / c->y.size[0] % c->groups, n = plane / c->y.size[0] / c->groups;
-    if (FN(is_rolling)(c)) {
+    if (c->phase_count == 0 && FN(is_rolling)(c)) {
         FN(roll_plane)(c, packed, n, group, od, oh0, oh1);
         return;
     }

@@ -50,10 +50,19 @@ static inline int64_t FN(steps_past)(int64_t x, int64_t step) { return x <= 0 ? 
  * `stride` apart; what lies outside is zero. src is column `first`. */
 static void FN(copy_phases)(const real *src, int64_t stride, int64_t first, int64_t extent, int64_t step, int64_t phases,
                             real *to, int64_t line) {
+    /* Where all phases are inside, the row is a matrix (pixel of a phase, phase), to be turned. */
+    int64_t lo = min_i64(FN(steps_past)(-first, step), line), hi = FN(steps_past)(extent - first - phases + 1, step);
+    int turns = stride == 1 && step > 2 && min_i64(hi, line) > lo;
+    hi = turns ? min_i64(hi, line) : lo;
+    if (turns) FN(turn)(src + lo * step, step, phases, hi - lo, to + lo, line);
     for (int64_t phase = 0; phase < phases; phase++, to += line) {
-        int64_t before = -first - phase;
-        FN(copy_span)(to, src + phase * stride, 0, line, FN(steps_past)(before, step), FN(steps_past)(before + extent, step),
-                      step * stride);
+        int64_t begin = FN(steps_past)(-first - phase, step), end = FN(steps_past)(extent - first - phase, step);
+        const real *from = src + phase * stride;
+        if (!turns) FN(copy_span)(to, from, 0, line, begin, end, step * stride);
+        else {
+            FN(copy_span)(to, from, 0, lo, begin, end, step * stride);
+            FN(copy_span)(to + hi, from + hi * step * stride, hi, line - hi, begin, end, step * stride);
+        }
     }
 }
 

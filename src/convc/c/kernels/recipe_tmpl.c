@@ -68,8 +68,31 @@ static inline ALWAYS_INLINE void FN(turn_square)(const real *src, int64_t src_ld
     }
 }
 
+/* The same where cols < VL: element by element, for that is as fast as masked stores; or in whole vectors where dst has no gaps, for what
+ * is too much of one is overwritten by the next. */
+static void FN(turn_narrow)(const real *src, int64_t src_ld, int64_t rows, int64_t cols, real *dst, int64_t dst_ld) {
+    int64_t i = 0;
+    for (; cols == 2 && dst_ld == 2 && i + VL <= rows; i += VL) {
+        vec a = vload(src + i), b = vload(src + src_ld + i);
+        vstore(dst + 2 * i, vzip_low(a, b));
+        vstore(dst + 2 * i + VL, vzip_high(a, b));
+    }
+    for (; cols == dst_ld && i + 2 * VL <= rows; i += VL) {
+        vec square[VL];
+        EACH (v, VL) square[v] = v < cols ? vload(src + v * src_ld + i) : vzero();
+        vtranspose(square);
+        EACH (v, VL) vstore(dst + (i + v) * cols, square[v]);
+    }
+    for (; i < rows; i++)
+        for (int64_t j = 0; j < cols; j++) dst[i * dst_ld + j] = src[j * src_ld + i];
+}
+
 /* dst (rows, cols) from src (cols, rows), both row-major: turned in squares, which registers hold. */
 static void FN(turn)(const void *source, int64_t src_ld, int64_t rows, int64_t cols, void *target, int64_t dst_ld) {
+    if (cols <= VL / 2) {
+        FN(turn_narrow)(source, src_ld, rows, cols, target, dst_ld);
+        return;
+    }
     for (int64_t i = 0; i < rows; i += VL)
         for (int64_t j = 0; j < cols; j += VL) {
             const real *src = (const real *)source + j * src_ld + i;

@@ -150,22 +150,30 @@ typedef struct FN(window_of_y) {
     int64_t rows, cols, down, along;
 } FN(window_of_y);
 
-static FN(window_of_y) FN(window_at)(const winograd_job *j, const FN(run) * run, int64_t channel) {
-    const volume *y = &j->c->y;
-    const int64_t *dilation = j->c->dilation;
+/* Of row `block_row` of the blocks, all columns. */
+static FN(window_of_y) FN(window_at)(const winograd_job *j, const FN(run) * run, int64_t channel, int64_t block_row) {
+    const conv *c = j->c;
+    const volume *y = &c->y;
+    const int64_t *dilation = c->dilation;
     int64_t row = run->row * j->side, col = run->col * j->side; /* of the phase */
     FN(window_of_y) at = {.down = dilation[1] * y->stride[1], .along = dilation[2] * y->stride[2]};
     at.rows = min_i64(j->side, ceil_div(y->size[1] - run->phase[0], dilation[1]) - row);
     at.cols = min_i64(run->tiles * j->side, ceil_div(y->size[2] - run->phase[1], dilation[2]) - col);
-    at.y = (real *)y->data + run->n * y->stride_n + channel * y->stride_c + run->od * y->stride[0] +
-           run->phase[0] * y->stride[1] + run->phase[1] * y->stride[2] + row * at.down + col * at.along;
+    if (j->forward) {
+        const int64_t *size = j->forward->x.size;
+        if (c->block[2] > 1) at.along = c->y_block[2];
+        at.rows = min_i64(j->side, ceil_div(size[1] - block_row, c->block[1]) - row);
+        at.cols = min_i64(run->tiles * j->side * c->block[2], size[2] - col * c->block[2]);
+    }
+    at.y = (real *)y->data + block_row * c->y_block[1] + run->n * y->stride_n + channel * y->stride_c + run->od * y->stride[0] +
+           run->phase[0] * y->stride[1] + run->phase[1] * y->stride[2] + row * at.down + col * dilation[2] * y->stride[2];
     return at;
 }
 
 /* The outputs of a run, channels k0 .. k0 + VL of the group. */
-static void FN(store_strip)(const winograd_job *j, const FN(run) * run, int64_t k0, real *strip) {
+static void FN(store_strip)(const winograd_job *j, const FN(run) * run, int64_t k0, int64_t block_row, real *strip) {
     int64_t outs = j->c->y.c / j->c->groups, stride_c = j->c->y.stride_c;
-    FN(window_of_y) at = FN(window_at)(j, run, j->group * outs + k0);
+    FN(window_of_y) at = FN(window_at)(j, run, j->group * outs + k0, block_row);
     int channels = (int)min_i64(VL, outs - k0);
     for (int64_t r = 0; r < at.rows; r++, at.y += at.down, strip += STRIP_COLS * VL) {
         if (stride_c == 1) {
@@ -207,6 +215,32 @@ static void FN(load_filters)(const volume *w, const real *from, int64_t channels
     }
 }
 
+/* The same for one phase of a data gradient, whose w is that of the tap before the first one that may exist. */
+static void FN(load_phase)(const winograd_job *j, const int64_t at[2], const real *from, int64_t channels, int64_t lanes,
+                           real *block) {
+    const conv *c = j->c, *f = j->forward;
+    int64_t first[2]; /* the tap of the forward kernel at r = s = 0; the next one is a stride before it */
+    for (int i = 0; i < 2; i++) first[i] = f->pad[i + 1] + f->step[i + 1] * c->pad[i + 1] + at[i];
+    FN(zero_run)(block, 9 * VL * VL);
+    for (int64_t t = 0; t < 9; t++) {
+        int64_t r = first[0] - t / 3 * f->step[1], s = first[1] - t % 3 * f->step[2];
+        if (r < 0 || r >= f->w.size[1] || s < 0 || s >= f->w.size[2]) continue;
+        const real *tap = from + t / 3 * c->w.stride[1] + t % 3 * c->w.stride[2];
+        for (int64_t i = 0; i < channels; i++)
+            for (int64_t lane = 0; lane < lanes; lane++)
+                block[(i * 9 + t) * VL + lane] = tap[i * c->w.stride_c + lane * c->w.stride_n];
+    }
+}
+
+/* Output channels k, k + 1, ... of outputs (row, column) of a block: panel number `panel` of the group. */
+typedef struct FN(panel_at) {
+    int64_t k, at[2];
+} FN(panel_at);
+
+static FN(panel_at) FN(panel_of)(const conv *c, int64_t panel) {
+    return (FN(panel_at)){panel / c->block[2] / c->block[1] * NR, {panel / c->block[2] % c->block[1], panel % c->block[2]}};
+}
+
 /* Where point p of a panel of U begins. */
 static inline real *FN(u_rows)(const winograd_job *j, int64_t panel, int64_t p) {
     return (real *)j->u + (panel * j->points + p) * (j->depth * NR + PAD);
@@ -220,12 +254,14 @@ static inline ALWAYS_INLINE void FN(weights_task)(const int side, const winograd
     int64_t c0 = task % j->vectors * VL, d = task / j->vectors % c->w.size[0], panel = task / j->vectors / c->w.size[0];
     int64_t channels = min_i64(VL, c->w.c - c0), rows = d + 1 < c->w.size[0] ? VL : channels;
     int64_t point_step = FN(u_rows)(j, 0, 1) - FN(u_rows)(j, 0, 0);
+    FN(panel_at) of = FN(panel_of)(c, j->first_panel + panel);
+    const real *w = (const real *)c->w.data + j->group * c->w_group + c0 * c->w.stride_c + d * c->w.stride[0] +
+                    of.at[0] * c->w_block[1] + of.at[1] * c->w_block[2];
     for (int64_t k = 0; k < NR; k += VL) {
-        int64_t k0 = (j->first_panel + panel) * NR + k, lanes = max_i64(0, min_i64(VL, c->y.c / c->groups - k0));
+        int64_t k0 = of.k + k, lanes = max_i64(0, min_i64(VL, c->y.c / c->groups - k0));
         real *to = FN(u_rows)(j, panel, 0) + (d * j->vectors * VL + c0) * NR + k;
-        FN(load_filters)(
-            &c->w, (const real *)c->w.data + j->group * c->w_group + k0 * c->w.stride_n + c0 * c->w.stride_c + d * c->w.stride[0],
-            channels, lanes, block);
+        if (j->forward) FN(load_phase)(j, of.at, w + k0 * c->w.stride_n, channels, lanes, block);
+        else FN(load_filters)(&c->w, w + k0 * c->w.stride_n, channels, lanes, block);
         for (int64_t i = 0; i < rows; i++, to += NR) {
             vec mid[3][WINOGRAD_IN];
             for (int s = 0; s < 3; s++) {
@@ -298,9 +334,9 @@ static void FN(multiply_points)(const winograd_job *j, int64_t t0, int64_t t1, i
             }
 }
 
-/* The rows of a strip from the products of one tile. */
+/* The rows of a strip from the products of one tile, whose outputs are `along` columns apart. */
 static inline ALWAYS_INLINE void FN(tile_of_outputs)(const int side, const real *m, int64_t point_step, vec bias, int relu,
-                                                     real *strip) {
+                                                     real *strip, int64_t along) {
     vec mid[WINOGRAD_IN][WINOGRAD_OUT];
     for (int s = 0; s < side + 2; s++) {
         vec column[WINOGRAD_IN];
@@ -313,7 +349,7 @@ static inline ALWAYS_INLINE void FN(tile_of_outputs)(const int side, const real 
         FN(transform_output)(side, row, y);
         EACH (s, side) {
             y[s] = vadd(y[s], bias);
-            vstore(strip + (r * STRIP_COLS + s) * VL, relu ? vmax_or_second(vzero(), y[s]) : y[s]);
+            vstore(strip + (r * STRIP_COLS + s * along) * VL, relu ? vmax_or_second(vzero(), y[s]) : y[s]);
         }
     }
 }
@@ -321,22 +357,27 @@ static inline ALWAYS_INLINE void FN(tile_of_outputs)(const int side, const real 
 /* Task (block of tiles, chunk of panels) of y. */
 static inline ALWAYS_INLINE void FN(outputs_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
     const conv *c = j->c;
-    int64_t block = task / j->shares, share = task % j->shares, outs = c->y.c / c->groups, first = j->first_panel * NR;
+    int64_t block = task / j->shares, share = task % j->shares, outs = c->y.c / c->groups, units = j->chunk / j->together;
     int64_t t0 = split_point(j->count, j->blocks, block), t1 = split_point(j->count, j->blocks, block + 1);
-    int64_t k0 = split_point(j->chunk, j->shares, share), k1 = split_point(j->chunk, j->shares, share + 1);
+    int64_t k0 = split_point(units, j->shares, share) * j->together, k1 = split_point(units, j->shares, share + 1) * j->together;
     real *strip = workspace, *m = strip + WINOGRAD_IN * STRIP_COLS * VL;
-    int64_t ld = (k1 - k0) * NR;
+    int64_t ld = (k1 - k0) * NR, point_step = (t1 - t0) * ld + PAD;
     FN(multiply_points)(j, t0, t1, k0, k1, m);
     FN(run) run;
     for (int64_t tile = t0; tile < t1; tile += run.tiles) {
         run = FN(run_at)(j, j->first + tile, j->first + t1);
-        for (int64_t k = k0 * NR; k < min_i64(k1 * NR, outs - first); k += VL) {
-            vec bias =
-                c->bias ? FN(load_some)((const real *)c->bias + j->group * outs + first + k, 1, 0, outs - first - k) : vzero();
-            for (int64_t i = 0; i < run.tiles; i++)
-                FN(tile_of_outputs)(side, m + (tile - t0 + i) * ld + k - k0 * NR, (t1 - t0) * ld + PAD, bias,
-                                    c->activation == CONVC_RELU, strip + i * side * VL);
-            FN(store_strip)(j, &run, first + k, strip);
+        run.tiles = min_i64(run.tiles, STRIP_COLS / (side * j->together));
+        for (int64_t panel = k0; panel < k1; panel += j->together) {
+            FN(panel_at) p = FN(panel_of)(c, j->first_panel + panel);
+            for (int64_t k = 0; k < min_i64(NR, outs - p.k); k += VL) {
+                vec bias =
+                    c->bias ? FN(load_some)((const real *)c->bias + j->group * outs + p.k + k, 1, 0, outs - p.k - k) : vzero();
+                for (int64_t i = 0; i < run.tiles * j->together; i++)
+                    FN(tile_of_outputs)(side, m + (tile - t0 + i / j->together) * ld + (panel + i % j->together - k0) * NR + k,
+                                        point_step, bias, c->activation == CONVC_RELU,
+                                        strip + (i / j->together * side * j->together + i % j->together) * VL, j->together);
+                FN(store_strip)(j, &run, p.k + k, p.at[0], strip);
+            }
         }
     }
 }

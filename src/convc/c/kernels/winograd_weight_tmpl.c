@@ -47,7 +47,7 @@ static inline ALWAYS_INLINE void FN(grads_task)(const int side, const winograd_j
     FN(run) run;
     for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
         run = FN(run_at)(j, j->first + tile, j->first + end);
-        FN(window_of_y) at = FN(window_at)(j, &run, j->group * outs + k0);
+        FN(window_of_y) at = FN(window_at)(j, &run, j->group * outs + k0, 0);
         int64_t cols = run.tiles * side;
         for (int64_t r = 0; r < side; r++) {
             real *row = strip + r * STRIP_COLS * VL;
