@@ -79,13 +79,22 @@ def resizings(draw):
     return Resizing(x, size, scale, mode, corners, draw(st.booleans()), draw(isas), draw(views))
 
 
+@st.composite
+def doublings(draw):
+    """Rows of channels-first images to twice their length, which vectors serve."""
+    space = draw(st.integers(1, 4)), draw(st.integers(1, 70))
+    mode = draw(st.sampled_from(["nearest", "nearest-exact", "bilinear"]))
+    x = integers(np.random.default_rng(draw(st.integers(0, 99))), 1, 2, *space, dtype=draw(dtypes))
+    return Resizing(x, None, (draw(factors) + 1.0, 2.0), mode, False, False, draw(isas), draw(views))
+
+
 def close(case, ours, expected, terms):
     """Each axis rounds its weights and its sum; nearest modes round nothing forward."""
     tolerance = reference.gamma(terms, case.x.dtype) if case.mode in LINEAR else 0
     np.testing.assert_allclose(case.first(ours), expected, rtol=0, atol=3 * tolerance * max(1, np.abs(expected).max()))
 
 
-@given(resizings())
+@given(st.one_of(resizings(), doublings()))
 def test_values(case):
     convc.set_isa(case.isa)
     expected = reference.resize(case.x, case.matrices)
@@ -97,7 +106,7 @@ def test_values(case):
     np.testing.assert_array_equal(out, y)
 
 
-@given(resizings())
+@given(st.one_of(resizings(), doublings()))
 def test_gradient(case):
     """That of a linear function is its transposed matrix."""
     convc.set_isa(case.isa)

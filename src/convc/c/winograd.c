@@ -164,8 +164,7 @@ static convc_status run(const conv *c, const conv *forward, algorithm how, const
     if (tile < 0 || panel < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
     int64_t threads = convc_get_num_threads(), filters = FILTER_BYTES * max_i64(1, threads / FILTER_THREADS);
     int64_t most = u ? j.panels : even_chunk(j.panels / j.together, filters / panel / j.together) * j.together;
-    /* Images transformed anew for every chunk of filters take longer than reading them from the last level of the caches. */
-    int64_t bytes = ROUND_BYTES * (most < j.panels ? ROUND_THREADS : min_i64(threads, ROUND_THREADS));
+    int64_t bytes = ROUND_BYTES * min_i64(threads, ROUND_THREADS);
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)),
             images = convc_times(ceil_div(tiles, rounds), tile);
     convc_loan loan;
