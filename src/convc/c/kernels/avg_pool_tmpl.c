@@ -382,43 +382,91 @@ static void FN(spread_window)(const avg_pool *a, const place *at, int64_t channe
         }
 }
 
-/* An output's gradient is added to the columns under it, for all outputs of the strip. */
-static void FN(spread_across)(const FN(avg_strip) * s, const real *y, real *line) {
+/* grads[i] = what each element under output i of the strip gets, for a norm of power 1 or 2 before it is multiplied by the element. */
+static void FN(divide_grads)(const FN(avg_strip) * s, const place *at, real *grads) {
+    const volume *y = &s->a->pool.y, *results = &s->a->results;
+    const real *from = (const real *)y->data + volume_offset(y, at, at->o);
+    for (int64_t i = 0; i < s->count; i++) grads[i] = from[i * y->stride[2]] / (s->factor * s->factors[i]);
+    if (!s->a->is_norm) return;
+    const real *result = (const real *)results->data + volume_offset(results, at, at->o);
+    int64_t step = results->stride[2], is_square = s->a->power == 2;
+    for (int64_t i = 0; i < s->count; i++) {
+        real norm = result[i * step], slope = grads[i] / (is_square ? norm : 1);
+        grads[i] = norm == 0 ? 0 : slope;
+    }
+}
+
+/* The gradients of the outputs over a column are added up, for all columns of the strip. Steps are 1 or 2: even and odd columns get
+ * gradients side by side. There are `reach` zeros before the gradients, and as many and a vector behind them. */
+static inline ALWAYS_INLINE void FN(add_across)(const real *grads, int64_t kernel, const int step, real *line, int64_t length) {
+    for (int64_t i = 0; i * step < length; i += VL) {
+        vec sum[2] = {vzero(), vzero()};
+        for (int64_t t = 0; t < kernel; t += step)
+            for (int k = 0; k < step; k++)
+                if (t + k < kernel) sum[k] = vadd(sum[k], vload(grads + i - t / step));
+        if (step == 1) vstore(line + i, sum[0]);
+        else {
+            vstore(line + 2 * i, vzip_low(sum[0], sum[1]));
+            vstore(line + 2 * i + VL, vzip_high(sum[0], sum[1]));
+        }
+    }
+}
+
+/* line = an output's gradient added to the columns under it, for all outputs of the strip. */
+static void FN(spread_across)(const FN(avg_strip) * s, const place *at, real *line, real *grads) {
     const pool *p = &s->a->pool;
+    int64_t step = p->step[2], kernel = p->kernel[2], reach = (kernel - 1) / step;
+    if (step <= 2 && !p->adaptive[2] && reach <= VL) {
+        for (int64_t i = 0; i < reach; i++) grads[i] = 0;
+        grads += reach;
+        FN(divide_grads)(s, at, grads);
+        for (int64_t i = 0; i < reach + VL; i++) grads[s->count + i] = 0;
+        if (step == 1) FN(add_across)(grads, kernel, 1, line, s->length);
+        else FN(add_across)(grads, kernel, 2, line, s->length);
+        return;
+    }
+    FN(divide_grads)(s, at, grads);
     memset(line, 0, (size_t)s->length * sizeof(real));
     for (int64_t i = 0; i < s->count; i++) {
-        int64_t first = i * p->step[2], end = first + p->kernel[2];
-        real grad = y[i * p->y.stride[2]] / (s->factor * s->factors[i]);
+        int64_t first = i * step, end = first + kernel;
         if (p->adaptive[2]) {
             avg_range w = avg_window(s->a, 2, s->o + i);
             first = w.first - s->base;
             end = w.end - s->base;
         }
-        for (int64_t k = first; k < end; k++) line[k] += grad;
+        for (int64_t k = first; k < end; k++) line[k] += grads[i];
     }
 }
 
-/* Outputs of one row: their line is added to each of the rows that their windows cover. */
-static void FN(spread_strip)(const FN(avg_strip) * s, const place *at, real *line) {
+/* Outputs of one row: their line is added to each of the rows that their windows cover; times these rows of `values` for a norm of
+ * power 2, whose slope is the value over the norm. */
+static void FN(spread_strip)(const FN(avg_strip) * s, const place *at, real *line, real *grads) {
     const pool *p = &s->a->pool;
-    FN(spread_across)(s, (const real *)p->y.data + volume_offset(&p->y, at, at->o), line);
+    const volume *v = &s->a->values;
+    int64_t n = s->hi - s->lo, stride = p->x.stride[2];
+    FN(spread_across)(s, at, line, grads);
+    line += s->lo;
     for (int64_t d = s->in[0].first; d < s->in[0].end; d++)
         for (int64_t h = s->in[1].first; h < s->in[1].end; h++) {
             real *row = (real *)FN(row_of)(s, d, h);
-            int64_t n = s->hi - s->lo, stride = p->x.stride[2];
-            if (stride == 1)
-                for (int64_t k = 0; k < n; k++) row[k] += line[s->lo + k];
+            if (s->a->power == 2) {
+                const int64_t first[3] = {d, h, s->base + s->lo};
+                const real *value = (const real *)v->data + volume_offset(v, at, first);
+                for (int64_t k = 0; k < n; k++) row[k * stride] += line[k] * value[k * v->stride[2]];
+            } else if (stride == 1)
+                for (int64_t k = 0; k < n; k++) row[k] += line[k];
             else
-                for (int64_t k = 0; k < n; k++) row[k * stride] += line[s->lo + k];
+                for (int64_t k = 0; k < n; k++) row[k * stride] += line[k];
         }
 }
 
 /* Channels c0..c1 of image n, in the order of the outputs. */
 static void FN(avg_pool_backward)(const avg_pool *a, int64_t n, int64_t c0, int64_t c1, void *workspace) {
     const pool *p = &a->pool;
-    real *line = workspace;
+    real *line = workspace, *factors = line + SHORT_LINE + SLACK, *grads = factors + SHORT_LINE + SLACK;
     int only = is_alone(p) && is_whole(p) && !a->is_norm;
-    int in_lines = !p->channels_last && !a->is_norm && !only && p->kernel[2] <= SHORT_LINE / 2;
+    int simple = a->power == 1 || a->power == 2;
+    int in_lines = !p->channels_last && simple && !only && p->kernel[2] <= SHORT_LINE / 2;
     int64_t together = p->channels_last ? min_i64(c1 - c0, SHORT_LINE) : 1, longest = in_lines ? FN(longest_strip)(p) : 1;
     for (int64_t c = c0, channels; c < c1; c += channels) {
         FN(avg_strip) s = {.a = a};
@@ -428,8 +476,8 @@ static void FN(avg_pool_backward)(const avg_pool *a, int64_t n, int64_t c0, int6
         for (;;) {
             int64_t count = min_i64(p->y.size[2] - at.o[2], longest);
             if (in_lines) {
-                FN(move_strip)(&s, &at, count, line + SHORT_LINE + SLACK);
-                FN(spread_strip)(&s, &at, line);
+                FN(move_strip)(&s, &at, count, factors);
+                FN(spread_strip)(&s, &at, line, grads);
             } else FN(spread_window)(a, &at, channels, line, only);
             if ((at.o[2] += count) < p->y.size[2]) continue;
             at.o[2] = 0;

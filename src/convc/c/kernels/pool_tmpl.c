@@ -127,6 +127,7 @@ static FN(pool_row) FN(strip_at)(const pool *p, const place *at, int64_t count) 
     if (p->indices.data) s.index = (int64_t *)p->indices.data + volume_offset(&p->indices, at, at->o);
     for (int k = 0; k < 3; k++) s.start[k] = window_start(p, k, at->o[k]);
     for (int k = 0; k < 2; k++) s.in[k] = taps_inside(p, k, at->o[k]);
+    if (p->adaptive[2]) s.length = ceil_div((at->o[2] + count) * p->x.size[2], p->y.size[2]) - s.start[2];
     s.lo = min_i64(max_i64(-s.start[2], 0), s.length);
     s.hi = max_i64(min_i64(p->x.size[2] - s.start[2], s.length), s.lo);
     return s;
@@ -139,7 +140,7 @@ static inline void FN(next_strip)(const pool *p, place *at, FN(pool_row) * s) {
         *s = FN(strip_at)(p, at, s->count);
         return;
     }
-    s->start[1] += p->step[1];
+    s->start[1] = p->adaptive[1] ? window_start(p, 1, at->o[1]) : s->start[1] + p->step[1];
     s->in[1] = taps_inside(p, 1, at->o[1]);
     s->y += p->y.stride[1];
     if (s->index) s->index += p->indices.stride[1];
@@ -221,16 +222,48 @@ static void FN(reduce_line)(const pool *p, real *line, int64_t length, real *y, 
     else FN(max_across)(line, step, at, count, y, y_step, n);
 }
 
+/* The shares of the last dimension, one after another: columns start..end of the image. */
+typedef struct FN(share) {
+    int64_t start, end, rest; /* of the division that gives the start */
+} FN(share);
+
+static inline FN(share) FN(share_at)(const pool *p, int64_t o) {
+    FN(share) s = {.start = window_start(p, 2, o), .rest = o * p->x.size[2] % p->y.size[2]};
+    s.end = s.start + taps_inside(p, 2, o).end;
+    return s;
+}
+
+static inline FN(share) FN(next_share)(const pool *p, const FN(share) * s, int64_t whole, int64_t part) {
+    int64_t out = p->y.size[2], rest = s->rest + part, carry = rest >= out, start = s->start + whole + carry;
+    rest -= carry * out;
+    return (FN(share)){start, start + whole + (rest + part > out ? 2 : rest + part > 0), rest};
+}
+
+/* The same for shares o .. o + n of the last dimension: at most three windows cover one, since it is at most two longer than another. */
+static void FN(reduce_shares)(const pool *p, int64_t o, real *line, int64_t length, real *y, int64_t n) {
+    int64_t whole = p->x.size[2] / p->y.size[2], part = p->x.size[2] % p->y.size[2], width = 1;
+    for (; 2 * width <= whole; width *= 2) FN(max_line)(line, line, line + width, length - width);
+    FN(share) s = FN(share_at)(p, o);
+    line -= s.start;
+    for (int64_t i = 0; i < n; i++, s = FN(next_share)(p, &s, whole, part)) {
+        const real tops[2] = {line[min_i64(s.start + width, s.end - width)], line[s.end - width]};
+        real max = line[s.start];
+        for (int k = 0; k < 2; k++) max = tops[k] > max || tops[k] != tops[k] ? tops[k] : max;
+        y[i * p->y.stride[2]] = max;
+    }
+}
+
 /* Values of outputs begin..end: rows to lines, lines to outputs, several rows at a time. Where windows do not overlap and y is dense,
  * the lines lie so close that their outputs form one line too. */
 static void FN(pool_values)(const pool *p, int64_t begin, int64_t end, real *line) {
     int64_t span = (p->kernel[2] - 1) * p->dilation[2] + 1, width = p->y.size[2];
     int64_t longest = (LINE - span) / p->step[2] + 1;
-    int joined = p->dense && span <= p->step[2] && width * p->step[2] <= LINE;
+    int joined = p->dense && !p->adaptive[2] && span <= p->step[2] && width * p->step[2] <= LINE;
     place at = pool_place(p, begin);
     while (begin < end) {
         int64_t count = min_i64(min_i64(end - begin, width - at.o[2]), longest), rows = 1;
         int64_t length = joined && count == width ? width * p->step[2] : (count - 1) * p->step[2] + span;
+        if (p->adaptive[2]) length = FN(strip_at)(p, &at, count).length;
         int64_t pitch = joined && count == width ? length : length + VL; /* from line to line: reducing writes whole vectors */
         if (count == width) rows = max_i64(1, min_i64(LINE / pitch, (end - begin) / width));
         real *first_y = (real *)p->y.data + volume_offset(&p->y, &at, at.o);
@@ -244,7 +277,9 @@ static void FN(pool_values)(const pool *p, int64_t begin, int64_t end, real *lin
         if (joined && count == width) FN(reduce_line)(p, line, rows * length, first_y, rows * count);
         else
             for (int64_t r = 0; r < rows; r++) {
-                FN(reduce_line)(p, line + r * pitch, length, (real *)p->y.data + volume_offset(&p->y, &to, to.o), count);
+                real *y = (real *)p->y.data + volume_offset(&p->y, &to, to.o);
+                if (p->adaptive[2]) FN(reduce_shares)(p, to.o[2], line + r * pitch, length, y, count);
+                else FN(reduce_line)(p, line + r * pitch, length, y, count);
                 if (count == width) pool_next_row(p, &to);
             }
         begin += rows * count;
@@ -385,6 +420,56 @@ static void FN(pool_with_indices)(const pool *p, int64_t begin, int64_t end) {
     }
 }
 
+/* ---- shares with indices: the maximum of each column, then of columns ---- */
+
+/* line = the column-wise maximum of the rows under the strip, where = how far its row is from the first one, in flat indices. */
+static void FN(find_in_columns)(const pool *p, const FN(pool_row) * s, real *line, real *where) {
+    for (int64_t i = 0; i < s->length; i += VL) {
+        int lanes = (int)min_i64(VL, s->length - i);
+        vmask mask = vlanes(0, lanes);
+        vec max = vset1(MINUS_INFINITY), row = vzero();
+        for (int64_t d = 0; d < s->in[0].end; d++)
+            for (int64_t h = 0; h < s->in[1].end; h++) {
+                const real *from = FN(row_under)(p, s, d, h) + s->start[2] + i;
+                vec x = lanes == VL ? vload(from) : vload_masked(from, mask);
+                vmask better = vmask_or(vgt(x, max), visnan(x));
+                row = vselect(better, vset1((real)((d * p->x.size[1] + h) * p->x.size[2])), row);
+                max = vselect(better, x, max);
+            }
+        vstore(line + i, max);
+        vstore(where + i, row);
+    }
+}
+
+/* All dimensions are shared out, rows are dense. */
+static void FN(shares_with_indices)(const pool *p, int64_t begin, int64_t end, real *line) {
+    int64_t width = p->y.size[2], longest = (LINE / 2 - p->kernel[2]) / p->step[2] + 1;
+    int64_t whole = p->x.size[2] / width, part = p->x.size[2] % width;
+    real *rows = line + LINE / 2 + VL;
+    for (place at = pool_place(p, begin); begin < end;) {
+        int64_t count = min_i64(min_i64(end - begin, width - at.o[2]), longest);
+        FN(pool_row) s = FN(strip_at)(p, &at, count);
+        FN(find_in_columns)(p, &s, line, rows);
+        FN(share) share = FN(share_at)(p, at.o[2]);
+        int64_t base = flat_index(p, s.start) - s.start[2];
+        for (int64_t i = 0; i < count; i++, share = FN(next_share)(p, &share, whole, part)) {
+            int64_t found = share.start;
+            real max = MINUS_INFINITY;
+            for (int64_t k = share.start; k < share.end; k++) {
+                real v = line[k - s.start[2]];
+                int64_t here = k + (int64_t)rows[k - s.start[2]];
+                int better = (v > max) | ((v == max) & (here < found)) | ((v != v) & ((max == max) | (here > found)));
+                max = better ? v : max;
+                found = better ? here : found;
+            }
+            s.y[i * p->y.stride[2]] = max;
+            s.index[i * p->indices.stride[2]] = base + found;
+        }
+        begin += count;
+        if ((at.o[2] += count) == width) pool_next_row(p, &at);
+    }
+}
+
 /* ---- vectors along channels ---- */
 
 /* One pixel of outputs: where its window starts, which taps it has, how far apart they are in x and in indices. */
@@ -478,8 +563,11 @@ static void FN(max_pool)(const pool *p, int64_t begin, int64_t end, void *worksp
     int countable = !p->indices.data || distance < (F64 ? INT32_MAX : 1 << 24);
     int fits_line = p->step[2] <= LINE / 4 / VL && span <= LINE / 2;
     int adaptive = p->adaptive[0] || p->adaptive[1] || p->adaptive[2];
+    int by_columns = adaptive && p->x.stride[2] == 1;
     if (countable && p->channels_last) FN(pool_pixels)(p, begin, end);
-    else if (!countable || !fits_line || adaptive || is_alone(p)) FN(pool_windows)(p, begin, end);
+    else if (!countable || !fits_line || is_alone(p)) FN(pool_windows)(p, begin, end);
+    else if (p->indices.data && by_columns) FN(shares_with_indices)(p, begin, end, workspace);
+    else if (p->indices.data && adaptive) FN(pool_windows)(p, begin, end);
     else if (p->indices.data) FN(pool_with_indices)(p, begin, end);
     else FN(pool_values)(p, begin, end, workspace);
 }
