@@ -231,6 +231,21 @@ def test_norm_types_that_are_none(p):
         convc.lp_pool1d(np.ones((1, 1, 4)), p, 2)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (3, 1), (5, 2)])
+def test_gradient_of_norms_beside_tiny_ones(kernel, stride, isa):
+    """Elements over their norm are of ordinary size, however small both are and however large the gradient."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(5)
+    x = rng.uniform(1, 2, (1, 2, 21, 37)).astype(np.float32)
+    x[..., 15:] *= np.float32(1e-24)
+    y = convc.lp_pool2d(x, 2, kernel, stride)
+    grad = np.full(y.shape, 1e18, np.float32)
+    grad_x = convc.lp_pool2d_backward(grad, x, y, 2, kernel, stride)
+    wide = convc.lp_pool2d_backward(np.float64(grad), np.float64(x), np.float64(y), 2, kernel, stride)
+    np.testing.assert_allclose(grad_x, wide, rtol=1e-5)
+
+
 def test_gradient_of_norms_where_there_is_none():
     x = np.array([[[0.0, 0.0, 4.0, 0.0]]])
     for p, expected in ((0.5, [0, 0, 1, 0]), (1, [0, 0, 1, 1]), (2, [0, 0, 1, 0]), (3, [0, 0, 1, 0])):

@@ -382,6 +382,9 @@ static void FN(spread_window)(const avg_pool *a, const place *at, int64_t channe
         }
 }
 
+/* A norm so small that a gradient over it may be infinite, though one times an element over it is not. */
+static inline int FN(is_tiny)(real norm) { return norm < (F64 ? (real)1e-150 : (real)1e-18); }
+
 /* grads[i] = what each element under output i of the strip gets, for a norm of power 1 or 2 before it is multiplied by the element. */
 static void FN(divide_grads)(const FN(avg_strip) * s, const place *at, real *grads) {
     const volume *y = &s->a->pool.y, *results = &s->a->results;
@@ -389,10 +392,22 @@ static void FN(divide_grads)(const FN(avg_strip) * s, const place *at, real *gra
     for (int64_t i = 0; i < s->count; i++) grads[i] = from[i * y->stride[2]] / (s->factor * s->factors[i]);
     if (!s->a->is_norm) return;
     const real *result = (const real *)results->data + volume_offset(results, at, at->o);
-    int64_t step = results->stride[2], is_square = s->a->power == 2;
+    int64_t step = results->stride[2];
     for (int64_t i = 0; i < s->count; i++) {
-        real norm = result[i * step], slope = grads[i] / (is_square ? norm : 1);
-        grads[i] = norm == 0 ? 0 : slope;
+        real norm = result[i * step];
+        if (s->a->power == 2) grads[i] = FN(is_tiny)(norm) ? 0 : grads[i] / norm;
+        else if (norm == 0) grads[i] = 0;
+    }
+}
+
+/* What divide_grads leaves out. */
+static void FN(spread_tiny)(const FN(avg_strip) * s, const place *at) {
+    const volume *results = &s->a->results;
+    const real *result = (const real *)results->data + volume_offset(results, at, at->o);
+    place one = *at;
+    for (int64_t i = 0; i < s->count; i++, one.o[2]++) {
+        real norm = result[i * results->stride[2]], grad;
+        if (norm > 0 && FN(is_tiny)(norm)) FN(spread_window)(s->a, &one, 1, &grad, 0);
     }
 }
 
@@ -478,6 +493,7 @@ static void FN(avg_pool_backward)(const avg_pool *a, int64_t n, int64_t c0, int6
             if (in_lines) {
                 FN(move_strip)(&s, &at, count, factors);
                 FN(spread_strip)(&s, &at, line, grads);
+                if (a->is_norm && a->power == 2) FN(spread_tiny)(&s, &at);
             } else FN(spread_window)(a, &at, channels, line, only);
             if ((at.o[2] += count) < p->y.size[2]) continue;
             at.o[2] = 0;

@@ -244,10 +244,11 @@ static void FN(reduce_shares)(const pool *p, int64_t o, real *line, int64_t leng
     int64_t whole = p->x.size[2] / p->y.size[2], part = p->x.size[2] % p->y.size[2], width = 1;
     for (; 2 * width <= whole; width *= 2) FN(max_line)(line, line, line + width, length - width);
     FN(share) s = FN(share_at)(p, o);
-    line -= s.start;
+    int64_t begin = s.start;
     for (int64_t i = 0; i < n; i++, s = FN(next_share)(p, &s, whole, part)) {
-        const real tops[2] = {line[min_i64(s.start + width, s.end - width)], line[s.end - width]};
-        real max = line[s.start];
+        int64_t start = s.start - begin, last = s.end - begin - width;
+        const real tops[2] = {line[min_i64(start + width, last)], line[last]};
+        real max = line[start];
         for (int k = 0; k < 2; k++) max = tops[k] > max || tops[k] != tops[k] ? tops[k] : max;
         y[i * p->y.stride[2]] = max;
     }
