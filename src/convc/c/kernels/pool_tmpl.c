@@ -87,7 +87,8 @@ static void FN(pool_window)(const pool *p, const place *at) {
         tap_range in = taps_inside(p, k, at->o[k]);
         first[k] = first_inside(p, k, window_start(p, k, at->o[k]));
         w.count[k] = max_i64(in.end - in.first, 0);
-        w.stride[k] = p->dilation[k] * p->x.stride[k];
+        w.stride[k] =
+            w.count[k] > 1 ? p->dilation[k] * p->x.stride[k] : 0; /* the dilation of a single element may be any number */
     }
     w.x = (const real *)p->x.data + volume_offset(&p->x, at, first);
     w.stride[2] = whole_to_row(p, w.count);
