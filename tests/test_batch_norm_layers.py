@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from test_nn import F64, check_gradients, numeric_gradient, spread
+from differences import F64, check_gradients, numeric_gradient, spread
 
 from convc import nn, optim, train
 

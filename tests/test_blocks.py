@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from test_nn import F64, check_gradients, numeric_gradient, spread
+from differences import F64, check_gradients, numeric_gradient, spread
 
 import convc
 from convc import nn, train
