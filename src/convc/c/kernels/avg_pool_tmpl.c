@@ -416,9 +416,9 @@ static void FN(spread_tiny)(const FN(avg_strip) * s, const place *at) {
 static inline ALWAYS_INLINE void FN(add_across)(const real *grads, int64_t kernel, const int step, real *line, int64_t length) {
     for (int64_t i = 0; i * step < length; i += VL) {
         vec sum[2] = {vzero(), vzero()};
-        for (int64_t t = 0; t < kernel; t += step)
+        for (int64_t t = (kernel - 1) / step; t >= 0; t--) /* the first output first, as where columns are taken one by one */
             for (int k = 0; k < step; k++)
-                if (t + k < kernel) sum[k] = vadd(sum[k], vload(grads + i - t / step));
+                if (t * step + k < kernel) sum[k] = vadd(sum[k], vload(grads + i - t));
         if (step == 1) vstore(line + i, sum[0]);
         else {
             vstore(line + 2 * i, vzip_low(sum[0], sum[1]));
