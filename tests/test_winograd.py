@@ -197,6 +197,18 @@ def test_small_images_of_many_channels_take_small_tiles(isa):
         np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_plans_of_more_filters_than_the_caches_hold(isa):
+    """They keep them in another order than those of fewer, groups and planes of the kernel included."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((1, 2 * 173, 3, 8, 8)).astype(np.float32)
+    weight = rng.standard_normal((2 * 331, 173, 2, 3, 3)).astype(np.float32)
+    options = {"padding": (0, 1, 1), "groups": 2, "algorithm": "winograd"}
+    plan = convc.prepare(weight, None, x.shape, **options)
+    np.testing.assert_array_equal(plan(x), convc.conv3d(x, weight, **options))
+
+
 def test_auto_leaves_small_work_alone():
     x, weight = LARGE[0][:, :4], LARGE[1][:, :4]
     np.testing.assert_array_equal(convc.conv2d(x, weight), convc.conv2d(x, weight, algorithm="direct"))

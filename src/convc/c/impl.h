@@ -237,9 +237,11 @@ typedef struct convc_kernels {
     void (*pad_rows)(const struct padding *p, int64_t begin, int64_t end);
     void (*fold_planes)(const struct padding *p, int64_t begin, int64_t end);
     int lanes; /* of a vector */
-    /* winograd_tmpl.c: depth of a panel, row length of transformed inputs, most output panels of a task; and its three steps. */
+    /* winograd_tmpl.c: depth of a panel, row length of transformed inputs, most output panels of a task; filters loaded for plans; and its three
+     * steps. */
     int winograd_kc, winograd_lda, winograd_chunk;
     size_t winograd_workspace;
+    void (*winograd_load)(const struct winograd_job *job, int64_t task, void *workspace);
     void (*winograd_weights)(const struct winograd_job *job, int64_t task, void *workspace);
     void (*winograd_inputs)(const struct winograd_job *job, int64_t task, void *workspace);
     void (*winograd_outputs)(const struct winograd_job *job, int64_t task, void *workspace);

@@ -89,6 +89,11 @@ static convc_status run_step(const winograd_job *j, void (*run)(const winograd_j
     return convc_parallel(step_task, &s, tasks, flops, kernels->winograd_workspace);
 }
 
+static convc_status load_filters(const winograd_job *j, const convc_kernels *kernels) {
+    int64_t tasks = j->chunk * j->c->w.size[0] * j->vectors;
+    return run_step(j, kernels->winograd_load, tasks, (double)(tasks * kernels->nr * kernels->lanes * 9), kernels);
+}
+
 static convc_status transform_filters(const winograd_job *j, const convc_kernels *kernels) {
     double elements = (double)(j->chunk * kernels->nr) * (double)j->depth * j->points;
     return run_step(j, kernels->winograd_weights, j->chunk * j->c->w.size[0] * j->vectors, TRANSFORM_FLOPS * elements, kernels);
@@ -111,8 +116,8 @@ static convc_status multiply(winograd_job *j, const convc_kernels *kernels) {
     return run_step(j, kernels->winograd_outputs, j->blocks * j->shares, flops, kernels);
 }
 
-/* ---- what a plan keeps: transformed filters, or, where they are too many for the caches, a copy of the filters: reading four times
- * as much from memory would take longer than transforming them again ---- */
+/* ---- what a plan keeps: transformed filters, or, where they are too many for the caches, the filters as their transform reads them:
+ * reading four times as much from memory would take longer than transforming them again ---- */
 
 static int64_t transformed_bytes(const conv *c, algorithm how, const convc_kernels *kernels) {
     winograd_job j = job_of(c, how, kernels);
@@ -126,19 +131,17 @@ static int keeps_transformed(const conv *c, algorithm how, const convc_kernels *
 
 int64_t convc_winograd_size(const conv *c, algorithm how, const convc_kernels *kernels) {
     if (keeps_transformed(c, how, kernels)) return transformed_bytes(c, how, kernels) / convc_itemsize(c->dtype);
-    return c->y.c * c->w.c * c->w.size[0] * 9;
+    winograd_job j = job_of(c, how, kernels);
+    return c->groups * j.panels * winograd_loaded(&j, kernels->nr, kernels->lanes);
 }
 
-convc_status convc_winograd_pack(const conv *c, algorithm how, const convc_kernels *kernels, void *u) {
-    if (!keeps_transformed(c, how, kernels)) {
-        kernels->direct_pack(c, 0, u);
-        return CONVC_OK;
-    }
+convc_status convc_winograd_pack(const conv *c, algorithm how, const convc_kernels *kernels, void *packed) {
     winograd_job j = job_of(c, how, kernels);
+    int transformed = keeps_transformed(c, how, kernels);
     j.chunk = j.panels;
     for (; j.group < c->groups; j.group++) {
-        j.u = (char *)u + j.group * j.panels * panel_bytes(&j, kernels);
-        TRY(transform_filters(&j, kernels));
+        j.u = (char *)packed + (transformed ? j.group * j.panels * panel_bytes(&j, kernels) : 0);
+        TRY(transformed ? transform_filters(&j, kernels) : load_filters(&j, kernels));
     }
     return CONVC_OK;
 }
@@ -156,15 +159,21 @@ static convc_status run_chunk(winograd_job *j, const convc_kernels *kernels, int
     return CONVC_OK;
 }
 
-/* u are transformed filters, or NULL. */
-static convc_status run(const conv *c, const conv *forward, algorithm how, const convc_kernels *kernels, const void *u) {
+/* u are transformed filters, loaded those to be transformed in passing, or NULL. */
+static convc_status run(const conv *c, const conv *forward, algorithm how, const convc_kernels *kernels, const void *u,
+                        const void *loaded) {
     winograd_job j = job_of(c, how, kernels);
     j.forward = forward;
+    j.loaded = loaded;
     int64_t tiles = tiles_of(&j), tile = tile_bytes(&j, kernels), panel = panel_bytes(&j, kernels);
     if (tile < 0 || panel < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images");
     int64_t threads = convc_get_num_threads(), filters = FILTER_BYTES * max_i64(1, threads / FILTER_THREADS);
-    int64_t most = u ? j.panels : even_chunk(j.panels / j.together, filters / panel / j.together) * j.together;
     int64_t bytes = ROUND_BYTES * min_i64(threads, ROUND_THREADS);
+    if (!u && tile <= (bytes + filters) / 2 / tiles) { /* all images: else they are transformed anew for each chunk of filters */
+        filters = min_i64(filters, bytes + filters - tiles * tile);
+        bytes = max_i64(bytes, tiles * tile);
+    }
+    int64_t most = u ? j.panels : even_chunk(j.panels / j.together, filters / panel / j.together) * j.together;
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)),
             images = convc_times(ceil_div(tiles, rounds), tile);
     convc_loan loan;
@@ -184,21 +193,12 @@ static convc_status run(const conv *c, const conv *forward, algorithm how, const
 }
 
 convc_status convc_winograd_run(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
-    if (!packed || keeps_transformed(c, how, kernels)) return run(c, NULL, how, kernels, packed);
-    conv copied = *c;
-    volume *w = &copied.w;
-    w->data = (void *)packed;
-    w->stride[2] = 1;
-    w->stride[1] = 3;
-    w->stride[0] = 9;
-    w->stride_c = 9 * w->size[0];
-    w->stride_n = w->c * w->stride_c;
-    copied.w_group = c->y.c / c->groups * w->stride_n;
-    return run(&copied, NULL, how, kernels, NULL);
+    if (!packed || keeps_transformed(c, how, kernels)) return run(c, NULL, how, kernels, packed, NULL);
+    return run(c, NULL, how, kernels, NULL, packed);
 }
 
 convc_status convc_winograd_run_phases(const conv *forward, const conv *c, algorithm how, const convc_kernels *kernels) {
-    return run(c, forward, how, kernels, NULL);
+    return run(c, forward, how, kernels, NULL, NULL);
 }
 
 /* ---- the gradient of the weights ---- */

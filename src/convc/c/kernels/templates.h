@@ -112,6 +112,7 @@ static const convc_kernels FN(table) = {
     .winograd_lda = WINOGRAD_LDA,
     .winograd_chunk = WINOGRAD_CHUNK,
     .winograd_workspace = WINOGRAD_WORKSPACE,
+    .winograd_load = FN(winograd_load),
     .winograd_weights = FN(winograd_weights),
     .winograd_inputs = FN(winograd_inputs),
     .winograd_outputs = FN(winograd_outputs),

@@ -194,8 +194,8 @@ static void FN(store_strip)(const winograd_job *j, const FN(run) * run, int64_t 
 
 /* ---- the three steps ---- */
 
-/* block (channel, r, s, lane) from the filters of `lanes` output channels, w being the first. Their nine taps lie side by side as a rule,
- * backwards in the gradient of the data. */
+/* block (channel, r, s, lane) from the filters of `lanes` output channels, of which w is the first. Their nine taps lie side by side as
+ * a rule, backwards in the gradient of the data. */
 static void FN(load_filters)(const volume *w, const real *from, int64_t channels, int64_t lanes, real *block) {
     int64_t along = w->stride[2], first = along < 0 ? 8 : 0;
     if (lanes < VL || channels < VL) FN(zero_run)(block, 9 * VL * VL);
@@ -246,22 +246,55 @@ static inline real *FN(u_rows)(const winograd_job *j, int64_t panel, int64_t p) 
     return (real *)j->u + (panel * j->points + p) * (j->depth * NR + PAD);
 }
 
-/* Task (panel, plane of the kernel, vector of channels) of the chunk's filters: a block of VL channels by VL output channels at a
- * time, read along the rows of w and turned so that the output channels are the lanes. */
-static inline ALWAYS_INLINE void FN(weights_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
+/* What task (panel, plane of the kernel, vector of channels) of the chunk reads of the filters. */
+typedef struct FN(filters) {
+    FN(panel_at) of;
+    int64_t panel, d, c0, channels;
+    const real *w; /* the first tap of the group's first filter */
+} FN(filters);
+
+static FN(filters) FN(filters_of)(const winograd_job *j, int64_t task) {
     const conv *c = j->c;
-    real *block = workspace; /* (channel, r, s, output channel) */
-    int64_t c0 = task % j->vectors * VL, d = task / j->vectors % c->w.size[0], panel = task / j->vectors / c->w.size[0];
-    int64_t channels = min_i64(VL, c->w.c - c0), rows = d + 1 < c->w.size[0] ? VL : channels;
-    int64_t point_step = FN(u_rows)(j, 0, 1) - FN(u_rows)(j, 0, 0);
-    FN(panel_at) of = FN(panel_of)(c, j->first_panel + panel);
-    const real *w = (const real *)c->w.data + j->group * c->w_group + c0 * c->w.stride_c + d * c->w.stride[0] +
-                    of.at[0] * c->w_block[1] + of.at[1] * c->w_block[2];
+    FN(filters)
+    f = {.panel = task / j->vectors / c->w.size[0], .d = task / j->vectors % c->w.size[0], .c0 = task % j->vectors * VL};
+    f.of = FN(panel_of)(c, j->first_panel + f.panel);
+    f.channels = min_i64(VL, c->w.c - f.c0);
+    f.w = (const real *)c->w.data + j->group * c->w_group + f.c0 * c->w.stride_c + f.d * c->w.stride[0] +
+          f.of.at[0] * c->w_block[1] + f.of.at[1] * c->w_block[2];
+    return f;
+}
+
+/* A block of them: of output channels k .. k + VL of the panel. */
+static void FN(load_block)(const winograd_job *j, const FN(filters) * f, int64_t k, real *block) {
+    const conv *c = j->c;
+    int64_t k0 = f->of.k + k, lanes = max_i64(0, min_i64(VL, c->y.c / c->groups - k0));
+    const real *from = f->w + k0 * c->w.stride_n;
+    if (j->forward) FN(load_phase)(j, f->of.at, from, f->channels, lanes, block);
+    else FN(load_filters)(&c->w, from, f->channels, lanes, block);
+}
+
+/* Where it is among blocks that were loaded before. */
+static int64_t FN(loaded_block)(const winograd_job *j, const FN(filters) * f, int64_t k) {
+    int64_t depth = j->vectors * VL, planes = j->c->w.size[0];
+    int64_t panel = j->group * j->panels + j->first_panel + f->panel;
+    return panel * winograd_loaded(j, NR, VL) + ((k / VL * planes + f->d) * depth + f->c0) * 9 * VL;
+}
+
+static void FN(winograd_load)(const winograd_job *j, int64_t task, void *workspace) {
+    FN(filters) f = FN(filters_of)(j, task);
+    (void)workspace;
+    for (int64_t k = 0; k < NR; k += VL) FN(load_block)(j, &f, k, (real *)j->u + FN(loaded_block)(j, &f, k));
+}
+
+/* The task's filters transformed, a block of VL channels by VL output channels at a time. */
+static inline ALWAYS_INLINE void FN(weights_task)(const int side, const winograd_job *j, int64_t task, void *workspace) {
+    FN(filters) f = FN(filters_of)(j, task);
+    int64_t rows = f.d + 1 < j->c->w.size[0] ? VL : f.channels, point_step = FN(u_rows)(j, 0, 1) - FN(u_rows)(j, 0, 0);
     for (int64_t k = 0; k < NR; k += VL) {
-        int64_t k0 = of.k + k, lanes = max_i64(0, min_i64(VL, c->y.c / c->groups - k0));
-        real *to = FN(u_rows)(j, panel, 0) + (d * j->vectors * VL + c0) * NR + k;
-        if (j->forward) FN(load_phase)(j, of.at, w + k0 * c->w.stride_n, channels, lanes, block);
-        else FN(load_filters)(&c->w, w + k0 * c->w.stride_n, channels, lanes, block);
+        real *to = FN(u_rows)(j, f.panel, 0) + (f.d * j->vectors * VL + f.c0) * NR + k;
+        const real *block = workspace;
+        if (j->loaded) block = (const real *)j->loaded + FN(loaded_block)(j, &f, k);
+        else FN(load_block)(j, &f, k, workspace);
         for (int64_t i = 0; i < rows; i++, to += NR) {
             vec mid[3][WINOGRAD_IN];
             for (int s = 0; s < 3; s++) {
