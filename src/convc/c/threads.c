@@ -192,20 +192,21 @@ typedef struct team {
     int64_t count;
     char *workspace;
     size_t stride;
-    int checked; /* for interrupts */
+    int64_t unchecked; /* tasks between two looks at the clock, for interrupts */
     atomic_llong next;
     atomic_int stop;
 } team;
 
-#define CHECKED_FLOPS 1e6 /* a single task of less is over before a clock is read */
+#define CHECKED_FLOPS 1e6 /* which take longer than reading the clock, many times */
 
 static void take_tasks(team *t, int thread, kept *caller) {
-    int (*check)(void) = thread == 0 && t->checked ? atomic_load(&interrupt_check) : NULL;
+    int (*check)(void) = thread == 0 ? atomic_load(&interrupt_check) : NULL;
+    int64_t done = 0;
     while (!atomic_load_explicit(&t->stop, memory_order_relaxed)) {
         int64_t task = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
         if (task >= t->count) return;
         t->run(t->context, task, t->workspace + (size_t)thread * t->stride);
-        if (!check) continue;
+        if (!check || ++done % t->unchecked) continue;
         double time = now(), since = time - caller->checked;
         if (since >= 0 && since < CHECK_SECONDS) continue;
         caller->checked = time;
@@ -216,7 +217,8 @@ static void take_tasks(team *t, int thread, kept *caller) {
 convc_status convc_parallel(convc_task run, const void *context, int64_t count, double flops, size_t workspace) {
     if (count <= 0) return CONVC_OK;
     int threads = convc_threads_for(flops), workers = (int)min_i64(threads, count);
-    team t = {.run = run, .context = context, .count = count, .checked = flops >= CHECKED_FLOPS};
+    team t = {.run = run, .context = context, .count = count, .unchecked = 1};
+    if (flops / (double)count < CHECKED_FLOPS) t.unchecked = (int64_t)(CHECKED_FLOPS / (flops / (double)count + 1)) + 1;
     t.stride = (workspace + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     convc_loan loan;
     t.workspace = convc_borrow(CONVC_WORKSPACE, t.stride * (size_t)workers + 1, &loan);
