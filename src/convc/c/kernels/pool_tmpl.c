@@ -23,12 +23,12 @@ static inline vec FN(pick)(const real *p, int64_t step, int64_t lanes) {
     return vload(lane);
 }
 
-/* index[i * step] = base + i * every + distance i */
-static inline void FN(put_indices)(int64_t *index, int64_t step, int64_t base, int64_t every, const real *distance, int64_t n) {
+/* index[i * step] = base + distance i */
+static inline void FN(put_indices)(int64_t *index, int64_t step, int64_t base, const real *distance, int64_t n) {
     if (step == 1)
-        for (int64_t i = 0; i < n; i++) index[i] = base + i * every + (int32_t)distance[i];
+        for (int64_t i = 0; i < n; i++) index[i] = base + (int32_t)distance[i];
     else
-        for (int64_t i = 0; i < n; i++) index[i * step] = base + i * every + (int32_t)distance[i];
+        for (int64_t i = 0; i < n; i++) index[i * step] = base + (int32_t)distance[i];
 }
 
 /* ---- one window at a time: for single windows, and for what the vectors below cannot serve ---- */
@@ -297,12 +297,14 @@ typedef struct FN(pool_lanes) {
     const pool *p;
     const FN(pool_row) * row;
     int64_t i, lanes;
+    int64_t start; /* of the strip, as a flat index */
+    real below; /* the distance of the first row inside the image */
 } FN(pool_lanes);
 
-/* Elements of the lanes at this column, `step` apart from lane to lane; -inf outside the image. */
-static inline ALWAYS_INLINE vec FN(load_column)(const FN(pool_lanes) * t, const real *x, int64_t column, const int64_t step,
+/* Elements of the lanes at this column, `apart` from lane to lane; -inf outside the image. */
+static inline ALWAYS_INLINE vec FN(load_column)(const FN(pool_lanes) * t, const real *x, int64_t column, const int64_t apart,
                                                 const int inside) {
-    int64_t width = t->p->x.size[2], apart = step * t->p->x.stride[2];
+    int64_t width = t->p->x.size[2], step = t->p->step[2];
     const real *from = x + column * t->p->x.stride[2];
     if (inside) return FN(pick)(from, apart, VL);
     int64_t first = column < 0 ? min_i64(ceil_div(-column, step), VL) : 0;
@@ -316,17 +318,21 @@ static inline ALWAYS_INLINE vec FN(load_column)(const FN(pool_lanes) * t, const 
     return vload(lane);
 }
 
+/* 0, step, 2 * step, ...: how far the lanes' windows are from the first one. */
+static inline ALWAYS_INLINE vec FN(windows_apart)(const int64_t step) {
+    real lane[VL];
+    EACH (i, VL) lane[i] = (real)(i * step);
+    return vload(lane);
+}
+
 /* The distances of the first taps inside the image: what is found where all are -inf. */
 static inline vec FN(first_distances)(const FN(pool_lanes) * t, int inside) {
     const pool *p = t->p;
-    const int64_t *start = t->row->start;
     real lane[VL] = {0};
-    int64_t d = first_inside(p, 0, start[0]) - start[0], h = first_inside(p, 1, start[1]) - start[1];
-    real rows = (real)((d * p->x.size[1] + h) * p->x.size[2]);
-    if (inside) return vset1(rows);
+    if (inside) return vset1(t->below);
     for (int64_t i = 0; i < t->lanes; i++) {
-        int64_t column = start[2] + (t->i + i) * p->step[2];
-        lane[i] = rows + (real)(first_inside(p, 2, column) - column);
+        int64_t column = t->row->start[2] + (t->i + i) * p->step[2];
+        lane[i] = t->below + (real)(first_inside(p, 2, column) - column);
     }
     return vload(lane);
 }
@@ -344,67 +350,90 @@ static inline ALWAYS_INLINE void FN(prefetch_below)(const FN(pool_lanes) * t, co
         for (int64_t i = 0; i < count * VL; i += CACHE_LINE / (int64_t)sizeof *index) PREFETCH(index + i);
 }
 
+/* What is the same for all outputs: constants, where they are inlined. The step and the width of the kernel, or 0 for any; elements are
+ * `apart` from one output to the next. */
+typedef struct FN(pool_form) {
+    int64_t step, width, apart;
+} FN(pool_form);
+
+/* What was found so far for the lanes: the maxima, and how far they are from the first window's first tap. */
+typedef struct FN(found) {
+    vec max[SIDE], where[SIDE];
+} FN(found);
+
+/* Tap kw of a row, which is `distance` from that of the first tap. */
+static inline ALWAYS_INLINE void FN(take_tap)(const FN(pool_lanes) * t, const FN(pool_form) f, const int inside, const int count,
+                                              const real *row, int64_t distance, int64_t kw, FN(found) * found) {
+    int64_t along = f.width ? kw : kw * t->p->dilation[2], column = t->row->start[2] + t->i * f.step + along;
+    vec here = vset1((real)(distance + along));
+    EACH (v, count) {
+        vec x = FN(load_column)(t, row, column + v * VL * f.step, f.apart, inside);
+        found->where[v] = vselect(vmask_or(vgt(x, found->max[v]), visnan(x)), here, found->where[v]);
+        found->max[v] = FN(greater_or_nan)(x, found->max[v]);
+    }
+}
+
 /* `count` vectors side by side, so that their maxima do not wait for each other; one only unless inside. */
-static inline ALWAYS_INLINE void FN(pool_vectors)(const FN(pool_lanes) * t, const int64_t step, const int inside,
+static inline ALWAYS_INLINE void FN(pool_vectors)(const FN(pool_lanes) * t, const FN(pool_form) f, const int inside,
                                                   const int count) {
     const pool *p = t->p;
     const FN(pool_row) *s = t->row;
-    int64_t height = p->x.size[1], width = p->x.size[2], column = s->start[2] + t->i * step;
     int64_t lanes = inside ? VL : t->lanes;
-    vec max[SIDE], where[SIDE];
     real distances[SIDE * VL];
+    FN(found) found;
     EACH (v, count) {
-        max[v] = vset1(MINUS_INFINITY);
-        where[v] = FN(first_distances)(t, inside);
+        found.max[v] = vset1(MINUS_INFINITY);
+        found.where[v] = FN(first_distances)(t, inside);
     }
     for (int64_t kd = s->in[0].first; kd < s->in[0].end; kd++)
         for (int64_t kh = s->in[1].first; kh < s->in[1].end; kh++) {
             const real *row = FN(row_under)(p, s, kd, kh);
-            int64_t distance = (kd * p->dilation[0] * height + kh * p->dilation[1]) * width;
-            if (inside) FN(prefetch_below)(t, row + column, step, kh, count);
-            for (int64_t kw = 0; kw < p->kernel[2]; kw++) {
-                vec here = vset1((real)(distance + kw * p->dilation[2]));
-                EACH (v, count) {
-                    vec x = FN(load_column)(t, row, column + kw * p->dilation[2] + v * VL * step, step, inside);
-                    where[v] = vselect(vmask_or(vgt(x, max[v]), visnan(x)), here, where[v]);
-                    max[v] = FN(greater_or_nan)(x, max[v]);
-                }
-            }
+            int64_t distance = (kd * p->dilation[0] * p->x.size[1] + kh * p->dilation[1]) * p->x.size[2];
+            if (inside) FN(prefetch_below)(t, row + s->start[2] + t->i * f.step, f.step, kh, count);
+            if (f.width)
+                EACH (kw, f.width) FN(take_tap)(t, f, inside, count, row, distance, kw, &found);
+            else
+                for (int64_t kw = 0; kw < p->kernel[2]; kw++) FN(take_tap)(t, f, inside, count, row, distance, kw, &found);
         }
     EACH (v, count) {
-        vstore_step(s->y + (t->i + v * VL) * p->y.stride[2], p->y.stride[2], max[v], (int)lanes);
-        vstore(distances + v * VL, where[v]);
+        vec apart = vadd(FN(windows_apart)(f.step), vset1((real)(v * VL * f.step)));
+        vstore_step(s->y + (t->i + v * VL) * p->y.stride[2], p->y.stride[2], found.max[v], (int)lanes);
+        vstore(distances + v * VL, vadd(found.where[v], apart));
     }
-    FN(put_indices)(s->index + t->i * p->indices.stride[2], p->indices.stride[2], flat_index(p, s->start) + t->i * step, step,
-                    distances, inside ? count * VL : lanes);
+    FN(put_indices)(s->index + t->i * p->indices.stride[2], p->indices.stride[2], t->start + t->i * f.step, distances,
+                    inside ? count * VL : lanes);
 }
 
 /* Outputs i0..i1 of a strip; where whole vectors are promised the last one overlaps the one before it. */
-static inline ALWAYS_INLINE void FN(pool_outputs)(const pool *p, const FN(pool_row) * s, int64_t i0, int64_t i1,
-                                                  const int64_t step, const int inside) {
-    FN(pool_lanes) t = {.p = p, .row = s, .i = i0};
-    for (; inside && t.i + SIDE * VL <= i1; t.i += SIDE * VL) FN(pool_vectors)(&t, step, 1, SIDE);
-    for (; t.i < i1; t.i += VL) {
-        t.lanes = min_i64(VL, i1 - t.i);
-        if (inside) t.i = min_i64(t.i, i1 - VL);
-        FN(pool_vectors)(&t, step, inside, 1);
+static inline ALWAYS_INLINE void FN(pool_outputs)(FN(pool_lanes) * t, int64_t i0, int64_t i1, const FN(pool_form) f,
+                                                  const int inside) {
+    t->i = i0;
+    for (; inside && t->i + SIDE * VL <= i1; t->i += SIDE * VL) FN(pool_vectors)(t, f, 1, SIDE);
+    for (; t->i < i1; t->i += VL) {
+        t->lanes = min_i64(VL, i1 - t->i);
+        if (inside) t->i = min_i64(t->i, i1 - VL);
+        FN(pool_vectors)(t, f, inside, 1);
     }
 }
 
 /* The outputs inside..outside of a strip have all their taps in the image. */
 static inline ALWAYS_INLINE void FN(pool_strip)(const pool *p, const FN(pool_row) * s, int64_t inside, int64_t outside,
-                                                const int64_t step) {
-    if (outside - inside < VL) {
-        FN(pool_outputs)(p, s, 0, s->count, step, 0);
-        return;
-    }
-    FN(pool_outputs)(p, s, 0, inside, step, 0);
-    FN(pool_outputs)(p, s, inside, outside, step, 1);
-    FN(pool_outputs)(p, s, outside, s->count, step, 0);
+                                                const FN(pool_form) f) {
+    int64_t down[2];
+    for (int k = 0; k < 2; k++) down[k] = first_inside(p, k, s->start[k]) - s->start[k];
+    FN(pool_lanes) t = {.p = p, .row = s, .start = flat_index(p, s->start)};
+    t.below = (real)((down[0] * p->x.size[1] + down[1]) * p->x.size[2]);
+    if (outside - inside < VL) inside = outside = s->count;
+    FN(pool_outputs)(&t, 0, inside, f, 0);
+    FN(pool_outputs)(&t, inside, outside, f, 1);
+    FN(pool_outputs)(&t, outside, s->count, f, 0);
 }
 
+#define POOL_FORM(step, width, apart) FN(pool_strip)(p, &s, inside, outside, (FN(pool_form)){step, width, apart})
+
 static void FN(pool_with_indices)(const pool *p, int64_t begin, int64_t end) {
-    int64_t width = p->y.size[2], reach = (p->kernel[2] - 1) * p->dilation[2];
+    int64_t width = p->y.size[2], reach = (p->kernel[2] - 1) * p->dilation[2], step = p->step[2];
+    int dense = p->x.stride[2] == 1 && p->dilation[2] == 1;
     for (place at = pool_place(p, begin); begin < end;) {
         int64_t count = min_i64(end - begin, width - at.o[2]), rows = count == width ? (end - begin) / width : 1;
         FN(pool_row) s = FN(strip_at)(p, &at, count);
@@ -413,9 +442,10 @@ static void FN(pool_with_indices)(const pool *p, int64_t begin, int64_t end) {
         int64_t outside = room > 0 ? min_i64(ceil_div(room, p->step[2]), count) : 0;
         for (int64_t r = 0; r < rows; r++) {
             if (r > 0) FN(next_strip)(p, &at, &s);
-            if (p->step[2] == 1) FN(pool_strip)(p, &s, inside, outside, 1);
-            else if (p->step[2] == 2) FN(pool_strip)(p, &s, inside, outside, 2);
-            else FN(pool_strip)(p, &s, inside, outside, p->step[2]);
+            if (dense && step == 2 && p->kernel[2] == 2) POOL_FORM(2, 2, 2);
+            else if (dense && step == 2 && p->kernel[2] == 3) POOL_FORM(2, 3, 2);
+            else if (dense && step == 1) POOL_FORM(1, 0, 1);
+            else POOL_FORM(step, 0, step * p->x.stride[2]);
         }
         begin += rows * count;
         if ((at.o[2] += count) == width) pool_next_row(p, &at);
@@ -516,7 +546,7 @@ static inline ALWAYS_INLINE void FN(pool_channels)(const FN(pool_pixel) * s, int
         if (indexed) vstore(distances + v * VL, where[v]);
     }
     if (indexed)
-        FN(put_indices)(s->index + c * s->index_step, s->index_step, s->first_index, 0, distances, (count - 1) * VL + lanes);
+        FN(put_indices)(s->index + c * s->index_step, s->index_step, s->first_index, distances, (count - 1) * VL + lanes);
 }
 
 /* All channels; the last vector overlaps the one before it. */
@@ -560,9 +590,10 @@ static void FN(pool_pixels)(const pool *p, int64_t begin, int64_t end) {
 /* Outputs begin..end, in the order of pool_place. */
 static void FN(max_pool)(const pool *p, int64_t begin, int64_t end, void *workspace) {
     int64_t span = (p->kernel[2] - 1) * p->dilation[2] + 1;
-    double distance = 0; /* from a window's first tap to its last, in flat indices, which lanes count in */
+    /* From a window's first tap to its last, in flat indices, which lanes count in; and from there to the windows beside it. */
+    double distance = 0, beside = SIDE * VL * (double)p->step[2];
     for (int k = 0; k < 3; k++) distance = distance * (double)p->x.size[k] + (double)(p->kernel[k] - 1) * (double)p->dilation[k];
-    int countable = !p->indices.data || distance < (F64 ? INT32_MAX : 1 << 24);
+    int countable = !p->indices.data || distance + beside < (F64 ? INT32_MAX : 1 << 24);
     int fits_line = p->step[2] <= LINE / 4 / VL && span <= LINE / 2;
     int adaptive = p->adaptive[0] || p->adaptive[1] || p->adaptive[2];
     int by_columns = adaptive && p->x.stride[2] == 1;
