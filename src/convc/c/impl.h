@@ -168,6 +168,7 @@ struct winograd_job; /* winograd.h */
 struct norm_block; /* norm.h */
 struct lrn_block; /* lrn.h */
 struct local; /* local.h */
+struct index_span; /* pool.h */
 struct band;
 
 #define SOFTMAX_ROWS 64 /* at once, at most, */
@@ -254,8 +255,9 @@ typedef struct convc_kernels {
     /* pool_tmpl.c: outputs begin..end in the order of pool_place. */
     void (*max_pool)(const struct pool *p, int64_t begin, int64_t end, void *workspace);
     size_t pool_workspace; /* bytes */
-    /* unpool_tmpl.c; `how` is an enum pool_move. */
-    void (*pool_move)(const struct pool *p, const struct move_share *share, int how);
+    /* unpool_tmpl.c; `how` is an enum pool_move. Returns whether all indices are valid. */
+    int (*pool_move)(const struct pool *p, const struct move_share *share, int how);
+    struct index_span (*index_reach)(const struct pool *p, int64_t n, int64_t row0, int64_t row1);
     /* avg_pool_tmpl.c: outputs begin..end of channels c0..c1 (all but channels-last ones have one channel each anyway); and the
      * gradient of channels c0..c1 of image n. */
     void (*avg_pool)(const struct avg_pool *a, int64_t begin, int64_t end, int64_t c0, int64_t c1, void *workspace);

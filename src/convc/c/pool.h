@@ -129,6 +129,11 @@ typedef enum pool_move {
     POOL_TAKE /* y = x */
 } pool_move;
 
+/* The least and the greatest of the indices of some outputs. */
+typedef struct index_span {
+    int64_t first, last;
+} index_span;
+
 /* A share of it: the outputs of some rows (od, oh) of an image, in some of its channels, and the pixels of x that become zero first. All
  * ends are exclusive. */
 typedef struct move_share {

@@ -115,7 +115,8 @@ int convc_threads_for(double flops) {
 
 typedef struct kept {
     convc_loan blocks[CONVC_KINDS];
-    double checked; /* when this thread last asked whether it is interrupted */
+    double checked; /* when this thread last asked whether it is interrupted, */
+    double flops; /* and what it has done since it looked at the clock */
 } kept;
 
 #if defined(_WIN32)
@@ -192,21 +193,21 @@ typedef struct team {
     int64_t count;
     char *workspace;
     size_t stride;
-    int64_t unchecked; /* tasks between two looks at the clock, for interrupts */
+    double flops; /* of a task */
     atomic_llong next;
     atomic_int stop;
 } team;
 
-#define CHECKED_FLOPS 1e6 /* which take longer than reading the clock, many times */
+#define CHECKED_FLOPS 1e6 /* between two looks at the clock, which take no time then */
 
 static void take_tasks(team *t, int thread, kept *caller) {
     int (*check)(void) = thread == 0 ? atomic_load(&interrupt_check) : NULL;
-    int64_t done = 0;
     while (!atomic_load_explicit(&t->stop, memory_order_relaxed)) {
         int64_t task = atomic_fetch_add_explicit(&t->next, 1, memory_order_relaxed);
         if (task >= t->count) return;
         t->run(t->context, task, t->workspace + (size_t)thread * t->stride);
-        if (!check || ++done % t->unchecked) continue;
+        if (!check || (caller->flops += t->flops) < CHECKED_FLOPS) continue;
+        caller->flops = 0;
         double time = now(), since = time - caller->checked;
         if (since >= 0 && since < CHECK_SECONDS) continue;
         caller->checked = time;
@@ -217,8 +218,7 @@ static void take_tasks(team *t, int thread, kept *caller) {
 convc_status convc_parallel(convc_task run, const void *context, int64_t count, double flops, size_t workspace) {
     if (count <= 0) return CONVC_OK;
     int threads = convc_threads_for(flops), workers = (int)min_i64(threads, count);
-    team t = {.run = run, .context = context, .count = count, .unchecked = 1};
-    if (flops / (double)count < CHECKED_FLOPS) t.unchecked = (int64_t)(CHECKED_FLOPS / (flops / (double)count + 1)) + 1;
+    team t = {.run = run, .context = context, .count = count, .flops = flops / (double)count};
     t.stride = (workspace + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     convc_loan loan;
     t.workspace = convc_borrow(CONVC_WORKSPACE, t.stride * (size_t)workers + 1, &loan);

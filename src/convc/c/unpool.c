@@ -62,20 +62,20 @@ static convc_status check_range(const convc_tensor *indices, int64_t end, const 
 
 /* ---- the three moves ---- */
 
-/* The least and the greatest of the indices of some outputs. */
-typedef struct reach {
-    int64_t first, last;
-} reach;
-
 typedef struct move_job {
     const convc_kernels *kernels;
     pool pool;
     pool_move how;
     int64_t parts; /* of the channels of an image */
     int64_t bands; /* of its rows of outputs */
-    reach *band; /* (n, bands) */
+    index_span *band; /* (n, bands) */
     int odd; /* which bands are moved */
+    atomic_int *wrong; /* whether an index names no place */
 } move_job;
+
+static void move(const move_job *j, const move_share *share) {
+    if (!j->kernels->pool_move(&j->pool, share, j->how)) atomic_store_explicit(j->wrong, 1, memory_order_relaxed);
+}
 
 static move_share whole_image(const pool *p, int64_t n) {
     return (move_share){n, 0, p->x.c, 0, p->y.size[0] * p->y.size[1], 0, p->x.size[0] * p->x.size[1] * p->x.size[2]};
@@ -87,7 +87,7 @@ static void move_task(const void *context, int64_t task, void *workspace) {
     (void)workspace;
     share.c0 = split_point(j->pool.x.c, j->parts, task % j->parts);
     share.c1 = split_point(j->pool.x.c, j->parts, task % j->parts + 1);
-    j->kernels->pool_move(&j->pool, &share, j->how);
+    move(j, &share);
 }
 
 /* ---- channels last: threads that shared out the channels of an image would meet in its cache lines. Where the indices rise with the
@@ -101,46 +101,33 @@ static void band_task(const void *context, int64_t task, void *workspace) {
     const move_job *j = context;
     const volume *v = &j->pool.indices;
     int64_t n = task / j->bands, b = task % j->bands, rows = v->size[0] * v->size[1];
-    reach found = {INT64_MAX, INT64_MIN};
     (void)workspace;
-    for (int64_t row = split_point(rows, j->bands, b); row < split_point(rows, j->bands, b + 1); row++)
-        for (int64_t i = 0; i < v->size[2]; i++) {
-            const int64_t *index = (const int64_t *)v->data + n * v->stride_n + row / v->size[1] * v->stride[0] +
-                                   row % v->size[1] * v->stride[1] + i * v->stride[2];
-            for (int64_t c = 0; c < v->c; c++) {
-                found.first = min_i64(found.first, index[c * v->stride_c]);
-                found.last = max_i64(found.last, index[c * v->stride_c]);
-            }
-        }
-    j->band[task] = found;
+    j->band[task] = j->kernels->index_reach(&j->pool, n, split_point(rows, j->bands, b), split_point(rows, j->bands, b + 1));
 }
 
 /* Bands that are two apart share no pixel, and no pixel lies before them that a later one adds to. */
 static int bands_are_apart(const move_job *j) {
     for (int64_t n = 0; n < j->pool.x.n; n++)
         for (int64_t b = 0; b + 1 < j->bands; b++) {
-            const reach *at = j->band + n * j->bands + b;
+            const index_span *at = j->band + n * j->bands + b;
             if (at[1].first < at[0].first || (b + 2 < j->bands && at[2].first <= at[0].last)) return 0;
         }
     return 1;
 }
 
-/* Even bands clear all pixels up to the next even one. */
+/* Even bands clear the pixels from the first to the last that they reach, odd ones those between that. */
 static void band_of_rows_task(const void *context, int64_t task, void *workspace) {
     const move_job *j = context;
     int64_t some = (j->bands + 1 - j->odd) / 2, n = task / some, b = task % some * 2 + j->odd;
     move_share share = whole_image(&j->pool, n);
-    const reach *bands = j->band + n * j->bands;
+    const index_span *bands = j->band + n * j->bands;
     int64_t rows = share.row1;
     (void)workspace;
     share.row0 = split_point(rows, j->bands, b);
     share.row1 = split_point(rows, j->bands, b + 1);
-    if (j->odd) share.pixel1 = 0;
-    else {
-        if (b > 0) share.pixel0 = bands[b].first;
-        if (b + 2 < j->bands) share.pixel1 = bands[b + 2].first;
-    }
-    j->kernels->pool_move(&j->pool, &share, j->how);
+    if (b > 0) share.pixel0 = j->odd ? bands[b - 1].last + 1 : bands[b].first;
+    if (b + 1 < j->bands) share.pixel1 = j->odd ? bands[b + 1].first : bands[b].last + 1;
+    move(j, &share);
 }
 
 /* The bands of an image, 0 where it is not worth while. */
@@ -159,11 +146,14 @@ static convc_status move_bands(move_job *j, double work) {
 static convc_status run_move(const convc_tensor *large, const char *name, const convc_tensor *small, const convc_tensor *indices,
                              pool_move how) {
     if (large->shape[0] == 0) return CONVC_OK;
-    reach bands[BANDED_IMAGES * BANDS];
+    index_span bands[BANDED_IMAGES * BANDS];
+    atomic_int wrong;
+    atomic_init(&wrong, 0);
     move_job j = {.kernels = convc_kernels_for(large->dtype), .pool = convc_pool_of(large, small, indices), .how = how};
     int64_t end = whole_image(&j.pool, 0).pixel1;
     double work = (double)convc_size(large) + (double)convc_size(small);
     j.band = bands;
+    j.wrong = &wrong;
     j.bands = bands_of(&j);
     if (j.bands) {
         int64_t count = j.pool.y.n * j.bands;
@@ -171,9 +161,11 @@ static convc_status run_move(const convc_tensor *large, const char *name, const 
         for (int64_t i = 0; i < count; i++)
             if (bands[i].first < 0 || bands[i].last >= end) return range_error(end, name);
         if (bands_are_apart(&j)) return move_bands(&j, work);
-    } else TRY(check_range(indices, end, name));
+    }
+    if (how == POOL_PUT) TRY(check_range(indices, end, name)); /* before anything is written to the caller's array */
     j.parts = convc_channel_parts(&j.pool, work);
-    return convc_parallel(move_task, &j, j.pool.x.n * j.parts, POOL_FLOPS * work, 0);
+    TRY(convc_parallel(move_task, &j, j.pool.x.n * j.parts, POOL_FLOPS * work, 0));
+    return atomic_load(&wrong) ? range_error(end, name) : CONVC_OK;
 }
 
 /* ---- operators ---- */

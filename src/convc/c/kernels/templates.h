@@ -122,6 +122,7 @@ static const convc_kernels FN(table) = {
     .max_pool = FN(max_pool),
     .pool_workspace = POOL_WORKSPACE,
     .pool_move = FN(pool_move),
+    .index_reach = FN(index_reach),
     .avg_pool = FN(avg_pool),
     .avg_pool_backward = FN(avg_pool_backward),
     .avg_pool_workspace = AVG_POOL_WORKSPACE,

@@ -21,16 +21,59 @@ static void FN(clear_channels)(const pool *p, int64_t n, int64_t c0, int64_t cha
             for (int64_t i = pixel0; i < pixel1; i++) x[c * p->x.stride_c + FN(element_of)(p, i)] = 0;
 }
 
-/* Moves the outputs of one row in the channels given; whichever of them is contiguous in y is the inner loop. */
-static inline ALWAYS_INLINE void FN(move_outputs)(const pool *p, const place *row, int64_t channels, const int64_t step,
-                                                  const pool_move how) {
-    real *x = (real *)p->x.data + row->n * p->x.stride_n + row->c * p->x.stride_c;
-    real *y = (real *)p->y.data + volume_offset(&p->y, row, row->o);
-    const int64_t *index = (const int64_t *)p->indices.data + volume_offset(&p->indices, row, row->o);
-    for (int64_t i = 0; i < p->y.size[2]; i++) {
-        for (int64_t c = 0; c < channels; c++) {
+#ifndef MOVED
+#define MOVED 2048 /* indices at once, which stay in L1 from when they are checked until they are used */
+#endif
+
+/* Outputs of one row, `count` of them in `channels` channels. */
+typedef struct FN(moved) {
+    real *x, *y;
+    const int64_t *index;
+    int64_t count, channels;
+} FN(moved);
+
+static inline ALWAYS_INLINE index_span FN(reach_of_line)(const int64_t *index, int64_t count, const int64_t step,
+                                                         index_span found) {
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = index[i * step];
+        found.first = at < found.first ? at : found.first;
+        found.last = at > found.last ? at : found.last;
+    }
+    return found;
+}
+
+/* The least and the greatest of the outputs' indices, and of those that were found before. */
+static index_span FN(reach_of)(const pool *p, const FN(moved) * m, index_span found) {
+    int by_channels = m->channels > 1 && p->indices.stride_c == 1;
+    int64_t lines = by_channels ? m->count : m->channels, length = by_channels ? m->channels : m->count;
+    int64_t step = by_channels ? 1 : p->indices.stride[2], next = by_channels ? p->indices.stride[2] : p->indices.stride_c;
+    for (int64_t i = 0; i < lines; i++)
+        if (step == 1) found = FN(reach_of_line)(m->index + i * next, length, 1, found);
+        else found = FN(reach_of_line)(m->index + i * next, length, step, found);
+    return found;
+}
+
+/* The same of rows row0..row1 of image n, all channels. */
+static index_span FN(index_reach)(const pool *p, int64_t n, int64_t row0, int64_t row1) {
+    index_span found = {INT64_MAX, INT64_MIN};
+    for (int64_t row = row0; row < row1; row++) {
+        place at = {.n = n, .o = {row / p->y.size[1], row % p->y.size[1], 0}};
+        FN(moved) m = {.index = (const int64_t *)p->indices.data + volume_offset(&p->indices, &at, at.o)};
+        m.count = p->y.size[2];
+        m.channels = p->y.c;
+        found = FN(reach_of)(p, &m, found);
+    }
+    return found;
+}
+
+/* Whichever of row and channels is contiguous in y is the inner loop. */
+static inline ALWAYS_INLINE void FN(move_outputs)(const pool *p, const FN(moved) * m, const int64_t step, const pool_move how) {
+    const int64_t *index = m->index;
+    real *y = m->y;
+    for (int64_t i = 0; i < m->count; i++) {
+        for (int64_t c = 0; c < m->channels; c++) {
             int64_t at = index[c * p->indices.stride_c];
-            real *there = x + c * p->x.stride_c + (step ? at * step : FN(element_of)(p, at)), *value = y + c * p->y.stride_c;
+            real *there = m->x + c * p->x.stride_c + (step ? at * step : FN(element_of)(p, at)), *value = y + c * p->y.stride_c;
             if (how == POOL_ADD) *there += *value;
             else if (how == POOL_PUT) *there = *value;
             else *value = *there;
@@ -40,23 +83,49 @@ static inline ALWAYS_INLINE void FN(move_outputs)(const pool *p, const place *ro
     }
 }
 
-static inline ALWAYS_INLINE void FN(move_channels)(const pool *p, const move_share *s, const pool_move how) {
-    int64_t together = p->channels_last ? s->c1 - s->c0 : 1;
+/* Clears the pixels that the outputs go to before they are moved, unless `cleared` says that they are: as a rule indices rise, and the
+ * pixels are still in L1 when they are written again. Returns whether all indices name a pixel, and moves nothing otherwise. */
+static inline ALWAYS_INLINE int FN(move_some)(const pool *p, const move_share *s, const place *row, int64_t count,
+                                              int64_t channels, int64_t *cleared, const pool_move how) {
+    FN(moved)
+    m = {.x = (real *)p->x.data + row->n * p->x.stride_n + row->c * p->x.stride_c,
+         .y = (real *)p->y.data + volume_offset(&p->y, row, row->o),
+         .index = (const int64_t *)p->indices.data + volume_offset(&p->indices, row, row->o),
+         .count = count,
+         .channels = channels};
+    index_span found = FN(reach_of)(p, &m, (index_span){0, 0});
+    if (found.first < 0 || found.last >= p->x.size[0] * p->x.size[1] * p->x.size[2]) return 0;
+    if (found.last >= *cleared && *cleared < s->pixel1) {
+        int64_t to = min_i64(found.last + 1, s->pixel1);
+        FN(clear_channels)(p, s->n, row->c, channels, *cleared, to);
+        *cleared = to;
+    }
+    if (p->pixel_step == 1 && channels == 1) {
+        m.channels = 1;
+        FN(move_outputs)(p, &m, 1, how);
+    } else FN(move_outputs)(p, &m, p->pixel_step, how);
+    return 1;
+}
+
+static inline ALWAYS_INLINE int FN(move_channels)(const pool *p, const move_share *s, const pool_move how) {
+    int64_t together = p->channels_last ? s->c1 - s->c0 : 1, most = max_i64(1, MOVED / together);
     for (int64_t c = s->c0; c < s->c1; c += together) {
         place row = {.n = s->n, .c = c};
-        if (how != POOL_TAKE) FN(clear_channels)(p, s->n, c, together, s->pixel0, s->pixel1);
+        int64_t cleared = how == POOL_TAKE ? s->pixel1 : s->pixel0;
         for (int64_t i = s->row0; i < s->row1; i++) {
             row.o[0] = i / p->y.size[1];
             row.o[1] = i % p->y.size[1];
-            if (p->pixel_step == 1) FN(move_outputs)(p, &row, together, 1, how);
-            else FN(move_outputs)(p, &row, together, p->pixel_step, how);
+            for (row.o[2] = 0; row.o[2] < p->y.size[2]; row.o[2] += most)
+                if (!FN(move_some)(p, s, &row, min_i64(most, p->y.size[2] - row.o[2]), together, &cleared, how)) return 0;
         }
+        if (cleared < s->pixel1) FN(clear_channels)(p, s->n, c, together, cleared, s->pixel1);
     }
+    return 1;
 }
 
 /* In the order of the outputs. */
-static void FN(pool_move)(const pool *p, const move_share *share, int how) {
-    if (how == POOL_ADD) FN(move_channels)(p, share, POOL_ADD);
-    else if (how == POOL_PUT) FN(move_channels)(p, share, POOL_PUT);
-    else FN(move_channels)(p, share, POOL_TAKE);
+static int FN(pool_move)(const pool *p, const move_share *share, int how) {
+    if (how == POOL_ADD) return FN(move_channels)(p, share, POOL_ADD);
+    if (how == POOL_PUT) return FN(move_channels)(p, share, POOL_PUT);
+    return FN(move_channels)(p, share, POOL_TAKE);
 }
