@@ -66,6 +66,10 @@ static void FN(average_windows)(const avg_pool *a, int64_t begin, int64_t end, i
 
 /* ---- planes of few elements, one after another ---- */
 
+#ifndef AHEAD
+#define AHEAD 8 /* planes, to be read soon */
+#endif
+
 static inline vec FN(sum_of_plane)(const real *x, int64_t n, const int square) {
     vec sum = vzero();
     for (; n >= VL; n -= VL, x += VL) sum = vadd(sum, FN(square_if)(vload(x), square));
@@ -85,6 +89,7 @@ static void FN(average_planes)(const avg_pool *a, int64_t begin, int64_t end) {
         for (int k = 0; k < VL; k++) {
             const real *x = (const real *)p->x.data + at.n * p->x.stride_n + at.c * p->x.stride_c;
             y[k] = (real *)p->y.data + at.n * p->y.stride_n + at.c * p->y.stride_c;
+            FN(prefetch_row)(x + AHEAD * n, n);
             sums[k] = a->power == 2 ? FN(sum_of_plane)(x, n, 1) : FN(sum_of_plane)(x, n, 0);
             if (k + 1 < count) pool_next_row(p, &at); /* behind the last one it is added up again, for nothing */
         }
@@ -164,6 +169,8 @@ typedef struct FN(avg_strip) {
     int64_t o, count;     /* of the last dimension */
     int64_t base, length; /* columns; the first may lie in the padding */
     int64_t lo, hi;
+    FN(share) share; /* of the first output, and what the next one follows from, where the last dimension is shared out */
+    int64_t whole, part;
     const real *factors; /* of the outputs' divisors, what the last dimension gives; the other dimensions give `factor` */
     real factor;
     avg_range in[2];
@@ -179,6 +186,11 @@ static void FN(set_columns)(FN(avg_strip) * s, int64_t o, int64_t count, real *f
     s->length = p->adaptive[2] ? avg_window(s->a, 2, o + count - 1).end - s->base : (count - 1) * p->step[2] + p->kernel[2];
     s->lo = min_i64(max_i64(-s->base, 0), s->length);
     s->hi = max_i64(min_i64(p->x.size[2] - s->base, s->length), s->lo);
+    if (p->adaptive[2]) {
+        s->share = FN(share_at)(p, o);
+        s->whole = p->x.size[2] / p->y.size[2];
+        s->part = p->x.size[2] % p->y.size[2];
+    }
     for (int64_t i = 0; i < count; i++) {
         int64_t start = s->base + i * p->step[2];
         int is_whole = !p->adaptive[2] && start >= 0 && start + p->kernel[2] <= p->x.size[2];
@@ -237,6 +249,7 @@ static void FN(sum_under)(const FN(avg_strip) * s, int64_t length, real *line) {
     for (int64_t d = s->in[0].first; d < s->in[0].end; d++)
         for (int64_t h = s->in[1].first; h < s->in[1].end; h++) {
             const real *row = FN(row_of)(s, d, h);
+            FN(prefetch_row)(row + p->step[1] * p->x.stride[1], n); /* of the strip below */
             if (square || stride != 1) {
                 if (stride == 1) FN(add_row)(line + s->lo, row, 1, n, first, 1);
                 else FN(add_row)(line + s->lo, row, stride, n, first, square);
@@ -256,10 +269,10 @@ static void FN(sum_under)(const FN(avg_strip) * s, int64_t length, real *line) {
     for (int64_t i = s->hi; i < length; i++) line[i] = 0; /* whole vectors were written before it */
 }
 
-/* y = the averages of n windows of the line that begin `step` apart. */
-static inline ALWAYS_INLINE void FN(average_across)(const avg_pool *a, const real *line, const real *divisors, const int64_t step,
-                                                    real *y, int64_t n) {
-    int64_t kernel = a->pool.kernel[2], y_step = a->pool.y.stride[2];
+/* y = the averages of n windows of the line, of `kernel` columns each, that begin `step` apart. */
+static inline ALWAYS_INLINE void FN(average_windows_of)(const avg_pool *a, const real *line, const real *divisors,
+                                                        const int64_t step, const int64_t kernel, real *y, int64_t n) {
+    int64_t y_step = a->pool.y.stride[2];
     for (int64_t i = 0; i < n; i += VL) {
         int64_t lanes = min_i64(VL, n - i);
         const real *from = line + i * step;
@@ -270,12 +283,22 @@ static inline ALWAYS_INLINE void FN(average_across)(const avg_pool *a, const rea
     }
 }
 
+static void FN(average_across)(const avg_pool *a, const real *line, const real *divisors, real *y, int64_t n) {
+    int64_t step = a->pool.step[2], kernel = a->pool.kernel[2];
+    if (step == 1 && kernel == 3) FN(average_windows_of)(a, line, divisors, 1, 3, y, n);
+    else if (step == 1) FN(average_windows_of)(a, line, divisors, 1, kernel, y, n);
+    else if (step == 2 && kernel == 2) FN(average_windows_of)(a, line, divisors, 2, 2, y, n);
+    else if (step == 2 && kernel == 3) FN(average_windows_of)(a, line, divisors, 2, 3, y, n);
+    else if (step == 2) FN(average_windows_of)(a, line, divisors, 2, kernel, y, n);
+    else FN(average_windows_of)(a, line, divisors, step, kernel, y, n);
+}
+
 static void FN(average_shares)(const FN(avg_strip) * s, const real *line, real *y) {
     const pool *p = &s->a->pool;
-    for (int64_t i = 0; i < s->count; i++) {
-        avg_range w = avg_window(s->a, 2, s->o + i);
+    FN(share) share = s->share;
+    for (int64_t i = 0; i < s->count; i++, share = FN(next_share)(p, &share, s->whole, s->part)) {
         real sum = 0;
-        for (int64_t k = w.first; k < w.end; k++) sum += line[k - s->base];
+        for (int64_t k = share.start; k < share.end; k++) sum += line[k - s->base];
         y[i * p->y.stride[2]] = sum / (s->factor * s->factors[i]);
     }
 }
@@ -299,9 +322,7 @@ static void FN(average_rows)(const avg_pool *a, int64_t begin, int64_t end, real
             if ((at.o[2] += count) == width) pool_next_row(p, &at);
         }
         if (p->adaptive[2]) FN(average_shares)(&s, line, y);
-        else if (p->step[2] == 1) FN(average_across)(a, line, divisors, 1, y, rows * count);
-        else if (p->step[2] == 2) FN(average_across)(a, line, divisors, 2, y, rows * count);
-        else FN(average_across)(a, line, divisors, p->step[2], y, rows * count);
+        else FN(average_across)(a, line, divisors, y, rows * count);
         begin += rows * count;
     }
 }
@@ -441,15 +462,15 @@ static void FN(spread_across)(const FN(avg_strip) * s, const place *at, real *li
         return;
     }
     FN(divide_grads)(s, at, grads);
-    memset(line, 0, (size_t)s->length * sizeof(real));
-    for (int64_t i = 0; i < s->count; i++) {
-        int64_t first = i * step, end = first + kernel;
-        if (p->adaptive[2]) {
-            avg_range w = avg_window(s->a, 2, s->o + i);
-            first = w.first - s->base;
-            end = w.end - s->base;
-        }
-        for (int64_t k = first; k < end; k++) line[k] += grads[i];
+    FN(share) share = s->share;
+    int64_t next = 0, end; /* columns from `next` on have no gradient yet */
+    for (int64_t i = 0; i < s->count; i++, next = max_i64(next, end)) {
+        int64_t first = p->adaptive[2] ? share.start - s->base : i * step;
+        end = p->adaptive[2] ? share.end - s->base : first + kernel;
+        for (; next < first; next++) line[next] = 0;
+        for (int64_t k = first; k < min_i64(next, end); k++) line[k] += grads[i];
+        for (int64_t k = next; k < end; k++) line[k] = grads[i];
+        if (p->adaptive[2]) share = FN(next_share)(p, &share, s->whole, s->part);
     }
 }
 
@@ -475,6 +496,20 @@ static void FN(spread_strip)(const FN(avg_strip) * s, const place *at, real *lin
         }
 }
 
+/* Planes that are one window each, and lie in one piece. */
+static void FN(spread_over_planes)(const avg_pool *a, int64_t n, int64_t c0, int64_t c1) {
+    const pool *p = &a->pool;
+    real divisor = (real)(avg_window(a, 0, 0).divisor * avg_window(a, 1, 0).divisor * avg_window(a, 2, 0).divisor);
+    int64_t size = p->x.size[0] * p->x.size[1] * p->x.size[2];
+    for (int64_t c = c0; c < c1; c++) {
+        real grad = ((const real *)p->y.data)[n * p->y.stride_n + c * p->y.stride_c] / divisor;
+        real *x = (real *)p->x.data + n * p->x.stride_n + c * p->x.stride_c;
+        int64_t i = 0;
+        for (; i + VL <= size; i += VL) vstore(x + i, vset1(grad));
+        vstore_first(x + i, vset1(grad), (int)(size - i));
+    }
+}
+
 /* Channels c0..c1 of image n, in the order of the outputs. */
 static void FN(avg_pool_backward)(const avg_pool *a, int64_t n, int64_t c0, int64_t c1, void *workspace) {
     const pool *p = &a->pool;
@@ -482,6 +517,10 @@ static void FN(avg_pool_backward)(const avg_pool *a, int64_t n, int64_t c0, int6
     int only = is_alone(p) && is_whole(p) && !a->is_norm;
     int simple = a->power == 1 || a->power == 2;
     int in_lines = !p->channels_last && simple && !only && p->kernel[2] <= SHORT_LINE / 2;
+    if (only && !p->channels_last && p->pixel_step == 1) {
+        FN(spread_over_planes)(a, n, c0, c1);
+        return;
+    }
     int64_t together = p->channels_last ? min_i64(c1 - c0, SHORT_LINE) : 1, longest = in_lines ? FN(longest_strip)(p) : 1;
     for (int64_t c = c0, channels; c < c1; c += channels) {
         FN(avg_strip) s = {.a = a};
