@@ -323,6 +323,8 @@ static convc_status run_turned(const conv *c, int64_t at_once) {
     return status;
 }
 
+#define FEW_PIXELS 2 /* for each output channel */
+
 convc_status convc_weight_gradient(const conv *c) {
     algorithm how = convc_choose(c, convc_kernels_for(c->dtype), OF_WEIGHTS);
     if (how == DIRECT_ROWS || how == DIRECT_CHANNELS) return run_direct(c, how);
@@ -332,10 +334,12 @@ convc_status convc_weight_gradient(const conv *c) {
     if (turned) return run_turned(c, turned);
     window w;
     int64_t channels = c->x.c / c->groups;
-    /* Packing, which copies x once for every tap, reads along the image's contiguous axis. The order of the taps is free: that of grad_w
-     * in memory is best stored; with few channels the other one is faster read. */
+    /* Packing, which copies x once for every tap, reads along the image's contiguous axis. The order of the taps is free: where channels
+     * follow each other, a panel's rows are read alike; where they do not, grad_w is stored in the order of its memory, which pays if it
+     * is large and pixels are few. */
     int taps_on_rows = !(c->x.stride_c == 1 && channels > 1 && c->x.stride[2] != 1);
-    gemm_job job = gradient_job(c, &w, taps_on_rows, c->x.stride[2] == 1 && channels >= 16 ? 0 : 3);
+    int few_pixels = c->y.n * c->y.size[0] * c->y.size[1] * c->y.size[2] < FEW_PIXELS * (c->y.c / c->groups);
+    gemm_job job = gradient_job(c, &w, taps_on_rows, c->x.stride[2] == 1 && channels >= 16 && few_pixels ? 0 : 3);
     convc_gemm_prepare(&job);
     return convc_gemm_run(&job);
 }
