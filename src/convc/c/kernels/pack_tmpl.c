@@ -4,6 +4,7 @@
  * an axis's last digit. */
 
 #define RECIPES 16
+#define PIXELS_AT_ONCE 32
 #define COPY_SCRATCH (RECIPES * MAX_PIECES * 16 + PATCH_MOST * sizeof(real)) /* bytes */
 
 static inline void FN(swap)(axis *a, int i, int j) {
@@ -209,6 +210,11 @@ static void FN(copy_block)(const matrix *a, int64_t i0, int64_t i1, int64_t j0, 
         else FN(copy_along_pixels)(a, i0, i1, j0, j1, dst, ld, panel_step, pieces);
         return;
     }
-    for (real *panel = dst; j0 < j1; j0 += ld, panel += panel_step)
-        (along_taps ? FN(copy_along_taps) : FN(copy_transposed))(a, i0, i1, j0, min_i64(j0 + ld, j1), panel, ld);
+    /* Each panel takes a part of every pixel: some pixels at a time, so that they are still in L1 for the next one. */
+    int64_t rows = along_taps && j1 - j0 > ld ? PIXELS_AT_ONCE : i1 - i0;
+    for (int64_t i = i0; i < i1; i += rows) {
+        real *panel = (real *)dst + (i - i0) * ld;
+        for (int64_t j = j0, end = min_i64(i + rows, i1); j < j1; j += ld, panel += panel_step)
+            (along_taps ? FN(copy_along_taps) : FN(copy_transposed))(a, i, end, j, min_i64(j + ld, j1), panel, ld);
+    }
 }
