@@ -54,8 +54,7 @@ typedef struct direct_tile {
     int64_t rows, cols, in_rows, phases, line;
 } direct_tile;
 
-/* Rows of taps that one task of a direct weight gradient sums, if they are near each other; and its tasks for a channel, or a vector of
- * channels. */
+/* Rows of taps that one task of a direct weight gradient sums, if they are near each other; and the blocks of them. */
 static inline int64_t convc_weight_rows(const conv *c) { return c->y.c == c->groups && c->dilation[1] <= 64 ? 3 : 1; }
 static inline int64_t convc_weight_blocks(const conv *c) { return c->w.size[0] * ceil_div(c->w.size[1], convc_weight_rows(c)); }
 

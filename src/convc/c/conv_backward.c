@@ -214,22 +214,35 @@ convc_status convc_conv_backward_data(const convc_tensor *grad_y, const convc_te
 
 typedef struct weight_job {
     const conv *c;
-    void (*run)(const conv *c, int64_t task);
+    const convc_kernels *kernels;
+    int64_t vectors, parts; /* of channels, where these run along the vectors */
 } weight_job;
 
-static void weight_task(const void *context, int64_t task, void *workspace) {
+static void weight_rows_task(const void *context, int64_t task, void *workspace) {
     const weight_job *j = context;
     (void)workspace;
-    j->run(j->c, task);
+    j->kernels->weight_rows(j->c, task);
+}
+
+static void weight_channels_task(const void *context, int64_t task, void *workspace) {
+    const weight_job *j = context;
+    int64_t block = task / j->parts, part = task % j->parts;
+    (void)workspace;
+    j->kernels->weight_channels(j->c, block, split_point(j->vectors, j->parts, part),
+                                split_point(j->vectors, j->parts, part + 1));
 }
 
 static convc_status run_direct(const conv *c, algorithm how) {
-    const convc_kernels *kernels = convc_kernels_for(c->dtype);
-    weight_job j = {c, how == DIRECT_ROWS ? kernels->weight_rows : kernels->weight_channels};
-    int64_t units = how == DIRECT_ROWS ? c->groups * c->w.c : ceil_div(c->groups, kernels->lanes);
+    weight_job j = {.c = c, .kernels = convc_kernels_for(c->dtype)};
+    int64_t blocks = convc_weight_blocks(c);
     double products = (double)(c->w.c * c->w.size[0] * c->w.size[1] * c->w.size[2]) * (double)(c->y.n * c->y.c) *
                       (double)(c->y.size[0] * c->y.size[1] * c->y.size[2]);
-    return convc_parallel(weight_task, &j, units * convc_weight_blocks(c), 2 * products, 0);
+    if (how == DIRECT_ROWS) return convc_parallel(weight_rows_task, &j, c->groups * c->w.c * blocks, 2 * products, 0);
+    /* A pixel's channels lie side by side: no more parts of them than the threads need. */
+    j.vectors = ceil_div(c->groups, j.kernels->lanes);
+    j.parts = max_i64(ceil_div(j.vectors, WEIGHT_VECTORS), ceil_div(2 * convc_threads_for(2 * products), blocks));
+    j.parts = min_i64(j.parts, j.vectors);
+    return convc_parallel(weight_channels_task, &j, j.parts * blocks, 2 * products, 0);
 }
 
 /* grad_w (taps, k) = columns of x (taps, pixels) @ grad_y (pixels, k); or the transpose of all that. */

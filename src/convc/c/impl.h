@@ -171,6 +171,7 @@ struct local; /* local.h */
 struct index_span; /* pool.h */
 struct band;
 
+#define WEIGHT_VECTORS 16 /* of channels that one task of a depthwise gradient sums, at most */
 #define SOFTMAX_ROWS 64 /* at once, at most, */
 #define SOFTMAX_VECTOR 16 /* and whole vectors of them, of any ISA */
 
@@ -231,9 +232,9 @@ typedef struct convc_kernels {
     void (*direct_pack)(const struct conv *c, int channels_last, void *packed);
     /* depthwise_data_tmpl.c: rows h0..h1 of grad_x of channel (n, group, d). */
     void (*depthwise_data)(const struct conv *c, int64_t channel, int64_t h0, int64_t h1);
-    /* direct_weight_tmpl.c: grad_w of (channel, block of taps), vectors along w; of (vector of channels, block), along the channels. */
+    /* direct_weight_tmpl.c: grad_w of (channel, block of taps), vectors along w; of a block of taps and vectors first..end of channels. */
     void (*weight_rows)(const struct conv *c, int64_t task);
-    void (*weight_channels)(const struct conv *c, int64_t task);
+    void (*weight_channels)(const struct conv *c, int64_t block, int64_t first, int64_t end);
     /* pad_tmpl.c: fills rows of a padded copy; adds planes of one to the image. */
     void (*pad_rows)(const struct padding *p, int64_t begin, int64_t end);
     void (*fold_planes)(const struct padding *p, int64_t begin, int64_t end);

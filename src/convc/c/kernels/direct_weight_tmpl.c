@@ -1,5 +1,5 @@
 /* Gradients of the weights of few-channel groups: products of grad_y (here y) and x summed over all outputs, without packing. A task
- * is a block of rows of taps of one input channel, or of a vector of channels; nobody else adds to its weights. Each image is summed
+ * is a block of rows of taps of one input channel, or of some vectors of channels; nobody else adds to its weights. Each image is summed
  * apart and then added, so that the rounding errors of large batches stay small. */
 
 #undef WEIGHT_TAPS
@@ -201,23 +201,46 @@ static void FN(weight_rows)(const conv *c, int64_t task) {
 
 /* ---- depthwise with vectors along the channels: x and y are contiguous there ---- */
 
-/* Outputs ow .. ow + cols of a row: sum[r][s] += their products; a tap counts where its column meets the image. */
-static inline ALWAYS_INLINE void FN(sum_pixels)(const FN(tap_block) * t, const real *x, const real *y, int64_t oh, int64_t ow,
-                                                vmask lanes, vec sum[WEIGHT_TAPS][WEIGHT_TAPS], const int taps, const int cols,
-                                                const int step, const int64_t *first, const int64_t *last) {
+/* Outputs first..last of a row meet the image at each of the block's columns, enter..leave at all of them. */
+typedef struct FN(row_span) {
+    int64_t first[WEIGHT_TAPS], last[WEIGHT_TAPS], enter, leave;
+} FN(row_span);
+
+static FN(row_span) FN(row_span_of)(const FN(tap_block) * t, const int taps) {
+    FN(row_span) m = {.enter = 0, .leave = t->c->y.size[2]};
+    EACH (s, taps) {
+        FN(outputs_meeting)(t->c, 2, t->s + s, &m.first[s], &m.last[s]);
+        m.enter = max_i64(m.enter, m.first[s]);
+        m.leave = min_i64(m.leave, m.last[s]);
+    }
+    m.enter = min_i64(m.enter, t->c->y.size[2]);
+    m.leave = max_i64(m.leave, m.enter);
+    return m;
+}
+
+/* Outputs ow .. ow + cols of row oh: sum[r][s] += their products, where the tap's row and column meet the image. */
+static inline ALWAYS_INLINE void FN(sum_pixels)(const FN(tap_block) * t, const FN(row_span) * m, const real *x, const real *y,
+                                                int64_t oh, int64_t ow, vmask lanes, vec sum[WEIGHT_TAPS][WEIGHT_TAPS],
+                                                const int taps, const int cols, const int step, const int whole,
+                                                const int inside) {
     const conv *c = t->c;
     int64_t apart = c->dilation[1] * c->x.stride[1], aside = c->dilation[2] * c->x.stride[2];
     vec grad[WEIGHT_COLS];
-    EACH (p, cols) grad[p] = vload_masked(y + p * c->y.stride[2], lanes);
-    for (int64_t r = 0; r < t->rows; r++) {
-        if (oh < t->lo[r] || oh >= t->hi[r]) continue;
+    x += ow * c->step[2] * c->x.stride[2];
+    y += ow * c->y.stride[2];
+    EACH (p, cols) grad[p] = whole ? vload(y + p * c->y.stride[2]) : vload_masked(y + p * c->y.stride[2], lanes);
+    EACH (r, WEIGHT_TAPS) {
+        if (r >= t->rows || oh < t->lo[r] || oh >= t->hi[r]) continue;
         const real *row = x + r * apart;
         if (cols == 1) {
-            EACH (s, taps)
-                if (ow >= first[s] && ow < last[s]) sum[r][s] = vfma(grad[0], vload_masked(row + s * aside, lanes), sum[r][s]);
+            EACH (s, taps) {
+                if (!inside && (ow < m->first[s] || ow >= m->last[s])) continue;
+                vec in = whole ? vload(row + s * aside) : vload_masked(row + s * aside, lanes);
+                sum[r][s] = vfma(grad[0], in, sum[r][s]);
+            }
         } else {
             UNROLL for (int i = 0; i < (cols - 1) * step + taps; i++) { /* a pixel of x meets several outputs */
-                vec in = vload_masked(row + i * c->x.stride[2], lanes);
+                vec in = whole ? vload(row + i * c->x.stride[2]) : vload_masked(row + i * c->x.stride[2], lanes);
                 KEEP(in);
                 EACH (s, taps)
                     if (i - s >= 0 && (i - s) % step == 0 && (i - s) / step < cols)
@@ -227,59 +250,74 @@ static inline ALWAYS_INLINE void FN(sum_pixels)(const FN(tap_block) * t, const r
     }
 }
 
-static inline ALWAYS_INLINE void FN(sum_rows)(const FN(tap_block) * t, int64_t n, int64_t channel, vmask lanes,
-                                              vec sum[WEIGHT_TAPS][WEIGHT_TAPS], const int taps, const int step) {
+/* All of row oh. `step` is 0 where pixels of x do not meet several outputs. */
+static inline ALWAYS_INLINE void FN(sum_row)(const FN(tap_block) * t, const FN(row_span) * m, const real *x, const real *y,
+                                             int64_t oh, vmask lanes, vec sum[WEIGHT_TAPS][WEIGHT_TAPS], const int taps,
+                                             const int step, const int whole) {
+    vec acc[WEIGHT_TAPS][WEIGHT_TAPS];
+    int64_t ow = 0;
+    EACH (r, WEIGHT_TAPS)
+        EACH (s, taps) acc[r][s] = sum[r][s];
+    for (; ow < m->enter; ow++) FN(sum_pixels)(t, m, x, y, oh, ow, lanes, acc, taps, 1, 1, whole, 0);
+    if (step)
+        for (; ow + WEIGHT_COLS <= m->leave; ow += WEIGHT_COLS)
+            FN(sum_pixels)(t, m, x, y, oh, ow, lanes, acc, taps, WEIGHT_COLS, step ? step : 1, whole, 1);
+    for (; ow < m->leave; ow++) FN(sum_pixels)(t, m, x, y, oh, ow, lanes, acc, taps, 1, 1, whole, 1);
+    for (; ow < t->c->y.size[2]; ow++) FN(sum_pixels)(t, m, x, y, oh, ow, lanes, acc, taps, 1, 1, whole, 0);
+    EACH (r, WEIGHT_TAPS)
+        EACH (s, taps) sum[r][s] = acc[r][s];
+}
+
+/* Image n; vectors of channels from `channel` on, for which each row is read while it is in the caches. */
+static inline ALWAYS_INLINE void FN(sum_image)(const FN(tap_block) * t, const FN(row_span) * m, int64_t n, int64_t channel,
+                                               int64_t vectors, vec sum[][WEIGHT_TAPS][WEIGHT_TAPS], const int taps,
+                                               const int step) {
     const conv *c = t->c;
-    int64_t first[WEIGHT_TAPS], last[WEIGHT_TAPS], along = c->step[2] * c->x.stride[2], lo, hi;
-    int64_t enter = 0, leave = c->y.size[2]; /* between them every tap counts */
-    EACH (s, taps) {
-        FN(outputs_meeting)(c, 2, t->s + s, &first[s], &last[s]);
-        enter = max_i64(enter, first[s]);
-        leave = min_i64(leave, last[s]);
-    }
-    if (!step) enter = leave = c->y.size[2]; /* a step or a dilation at which pixels do not share what they read */
+    int64_t lo, hi;
     FN(rows_meeting)(t, (int)t->rows, &lo, &hi);
     for (int64_t od = t->depth_lo; od < t->depth_hi; od++)
         for (int64_t oh = lo; oh < hi; oh++) {
             const real *x = FN(x_under)(t, n, od, oh) + channel;
             const real *y = FN(y_plane)(c, n, od) + oh * c->y.stride[1] + channel;
-            for (int64_t ow = 0, cols; ow < c->y.size[2]; ow += cols) {
-                cols = step && ow >= enter && ow + WEIGHT_COLS <= leave ? WEIGHT_COLS : 1;
-                const real *from = x + ow * along, *grad = y + ow * c->y.stride[2];
-                if (cols == 1) FN(sum_pixels)(t, from, grad, oh, ow, lanes, sum, taps, 1, 1, first, last);
-                else FN(sum_pixels)(t, from, grad, oh, ow, lanes, sum, taps, WEIGHT_COLS, step ? step : 1, first, last);
+            for (int64_t v = 0; v < vectors; v++, x += VL, y += VL) {
+                int64_t lanes = min_i64(VL, c->groups - channel - v * VL);
+                if (lanes == VL) FN(sum_row)(t, m, x, y, oh, vlanes(0, VL), sum[v], taps, step, 1);
+                else FN(sum_row)(t, m, x, y, oh, vlanes(0, (int)lanes), sum[v], taps, step, 0);
             }
         }
 }
 
-static inline ALWAYS_INLINE void FN(weight_vector)(const FN(tap_block) * t, int64_t channel, const int taps, const int step) {
+static inline ALWAYS_INLINE void FN(weight_vectors)(const FN(tap_block) * t, int64_t channel, int64_t vectors, const int taps,
+                                                    const int step) {
     const conv *c = t->c;
-    int64_t lanes = min_i64(VL, c->groups - channel);
-    vec total[WEIGHT_TAPS][WEIGHT_TAPS];
-    EACH (i, WEIGHT_TAPS * WEIGHT_TAPS) total[i / WEIGHT_TAPS][i % WEIGHT_TAPS] = vzero();
+    FN(row_span) m = FN(row_span_of)(t, taps);
+    vec total[WEIGHT_VECTORS][WEIGHT_TAPS][WEIGHT_TAPS], sum[WEIGHT_VECTORS][WEIGHT_TAPS][WEIGHT_TAPS];
+    for (int64_t v = 0; v < vectors; v++)
+        EACH (i, WEIGHT_TAPS * WEIGHT_TAPS) total[v][i / WEIGHT_TAPS][i % WEIGHT_TAPS] = vzero();
     for (int64_t n = 0; n < c->x.n; n++) {
-        vec sum[WEIGHT_TAPS][WEIGHT_TAPS];
-        EACH (i, WEIGHT_TAPS * WEIGHT_TAPS) sum[i / WEIGHT_TAPS][i % WEIGHT_TAPS] = vzero();
-        FN(sum_rows)(t, n, channel, vlanes(0, (int)lanes), sum, taps, step);
-        for (int64_t r = 0; r < t->rows; r++)
-            EACH (s, taps) total[r][s] = vadd(total[r][s], sum[r][s]);
+        for (int64_t v = 0; v < vectors; v++)
+            EACH (i, WEIGHT_TAPS * WEIGHT_TAPS) sum[v][i / WEIGHT_TAPS][i % WEIGHT_TAPS] = vzero();
+        FN(sum_image)(t, &m, n, channel, vectors, sum, taps, step);
+        for (int64_t v = 0; v < vectors; v++)
+            for (int64_t r = 0; r < t->rows; r++)
+                EACH (s, taps) total[v][r][s] = vadd(total[v][r][s], sum[v][r][s]);
     }
-    for (int64_t r = 0; r < t->rows; r++)
-        for (int s = 0; s < taps; s++) {
-            real lane[VL];
-            vstore(lane, total[r][s]);
-            for (int64_t i = 0; i < lanes; i++) *FN(weight_at)(t, channel + i, 0, r, s) = lane[i];
-        }
+    for (int64_t v = 0; v < vectors; v++, channel += VL)
+        for (int64_t r = 0; r < t->rows; r++)
+            for (int s = 0; s < taps; s++) {
+                real lane[VL];
+                vstore(lane, total[v][r][s]);
+                for (int64_t i = 0; i < min_i64(VL, c->groups - channel); i++) *FN(weight_at)(t, channel + i, 0, r, s) = lane[i];
+            }
 }
 
 #define VECTOR_CASE(taps, step) \
-    case taps * 3 + step: FN(weight_vector)(&t, channel, taps, step); break;
+    case taps * 3 + step: FN(weight_vectors)(&t, first * VL, end - first, taps, step); break;
 
-/* Task (vector of channels, block of taps) of grad_w. */
-static void FN(weight_channels)(const conv *c, int64_t task) {
-    int64_t blocks = convc_weight_blocks(c), channel = task / blocks * VL;
+/* A block of taps of vectors first..end of the channels. */
+static void FN(weight_channels)(const conv *c, int64_t block, int64_t first, int64_t end) {
     int64_t step = WEIGHT_COLS > 1 && c->dilation[2] == 1 && c->step[2] <= 2 ? c->step[2] : 0;
-    FN(tap_block) t = FN(tap_block_at)(c, task % blocks);
+    FN(tap_block) t = FN(tap_block_at)(c, block);
     for (t.s = 0; t.s < c->w.size[2]; t.s += WEIGHT_TAPS) switch (min_i64(WEIGHT_TAPS, c->w.size[2] - t.s) * 3 + step) {
             VECTOR_CASE(1, 0)
             VECTOR_CASE(1, 1)
