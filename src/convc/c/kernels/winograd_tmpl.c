@@ -19,7 +19,7 @@
 #endif
 #define WINOGRAD_CHUNK (64 / NR > 1 ? 64 / NR : 1)
 #define WINOGRAD_WORKSPACE \
-    (sizeof(real) * (WINOGRAD_POINTS * (WINOGRAD_BLOCK * WINOGRAD_CHUNK * NR + PAD) + WINOGRAD_IN * STRIP_COLS * VL))
+    (sizeof(real) * (WINOGRAD_POINTS * (WINOGRAD_BLOCK * WINOGRAD_CHUNK * NR + PAD) + (WINOGRAD_IN * STRIP_COLS + VL) * VL))
 
 #ifndef STRIP_COLS
 #define PAD (WINOGRAD_PAD / (int64_t)sizeof(real))
@@ -103,23 +103,26 @@ static FN(run) FN(run_at)(const winograd_job *j, int64_t tile, int64_t end) {
     return run;
 }
 
-/* One row of a strip: `cols` pixels, a step apart, of `channels` channels. Pixels lo..hi are inside the image; src is pixel 0. */
+/* One row of a strip: `cols` pixels, a step apart, of `channels` channels. Pixels lo..hi are inside the image; src is pixel 0. Whole
+ * squares are written, up to a vector of pixels beyond hi. */
 static void FN(load_row)(const real *src, int64_t step, int64_t stride_c, int64_t channels, int64_t cols, int64_t lo, int64_t hi,
                          real *to) {
-    if (stride_c == 1) {
-        FN(zero_run)(to, lo * VL);
+    if (stride_c == 1)
         for (int64_t i = lo; i < hi; i++) vstore(to + i * VL, FN(load_some)(src + i * step, 1, 0, channels));
-        FN(zero_run)(to + hi * VL, (cols - hi) * VL);
-        return;
-    }
-    for (int64_t i = 0; i < cols; i += VL) {
-        vec pixels[VL];
-        EACH (channel, VL)
-            pixels[channel] =
-                channel < channels ? FN(load_some)(src + channel * stride_c + i * step, step, lo - i, hi - i) : vzero();
-        vtranspose(pixels);
-        EACH (at, VL) vstore(to + (i + at) * VL, pixels[at]);
-    }
+    else
+        for (int64_t i = lo; i < hi; i += VL) {
+            vec pixels[VL];
+            const real *from = src + i * step;
+            if (step == 1 && channels == VL && i + VL <= hi)
+                EACH (channel, VL) pixels[channel] = vload(from + channel * stride_c);
+            else
+                EACH (channel, VL)
+                    pixels[channel] = channel < channels ? FN(load_some)(from + channel * stride_c, step, 0, hi - i) : vzero();
+            vtranspose(pixels);
+            EACH (at, VL) vstore(to + (i + at) * VL, pixels[at]);
+        }
+    FN(zero_run)(to, lo * VL);
+    FN(zero_run)(to + hi * VL, (cols - hi) * VL);
 }
 
 /* The inputs under a run, of channels c0 .. c0 + VL of the group, at depth d of the kernel. */
@@ -393,7 +396,7 @@ static inline ALWAYS_INLINE void FN(outputs_task)(const int side, const winograd
     int64_t block = task / j->shares, share = task % j->shares, outs = c->y.c / c->groups, units = j->chunk / j->together;
     int64_t t0 = split_point(j->count, j->blocks, block), t1 = split_point(j->count, j->blocks, block + 1);
     int64_t k0 = split_point(units, j->shares, share) * j->together, k1 = split_point(units, j->shares, share + 1) * j->together;
-    real *strip = workspace, *m = strip + WINOGRAD_IN * STRIP_COLS * VL;
+    real *strip = workspace, *m = strip + (WINOGRAD_IN * STRIP_COLS + VL) * VL;
     int64_t ld = (k1 - k0) * NR, point_step = (t1 - t0) * ld + PAD;
     FN(multiply_points)(j, t0, t1, k0, k1, m);
     FN(run) run;
