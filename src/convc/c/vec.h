@@ -9,8 +9,12 @@
  *   vlanes(lo, hi)         a mask of the lanes lo <= i < hi (bounds may lie outside 0..VL)
  *   vselect(m, a, b)       a where m, else b
  *   vwhole(x)              x rounded to a whole number, of which an exponent is made
+ *   vwhole_product(a, b)   the same of a * b
  *   vpower(n)              2^n for whole n that are exponents of normal numbers
  *   vscale(x, n)           x 2^n for n down to twice the lowest exponent; only the last multiplication rounds to a denormal number
+ *   vscale_down(x, n)      the same, in fewer steps, where n <= 0 and the result is below 2
+ *   vminus_abs(a)          -|a|
+ *   vsquare_rest(a, s)     a * a - s, where s is a * a rounded, nearly exactly; for a that are no very large numbers
  *   vzip_low(a, b)         a[0], b[0], a[1], b[1], ...; vzip_high goes on from there
  *   vtranspose(v)          VL vectors as the rows of a square become its columns
  *   vload_step(p, step)    p[0], p[step], ...; step is 1 or 2; reads nothing beyond the last of them */
@@ -338,23 +342,47 @@ static inline vec vselect(vmask m, vec a, vec b) { return m ? a : b; }
  * number. vexponent moves these up to where the exponent is. */
 #undef SHIFT
 #undef BIAS
+#undef LEAST
+#undef SPLITTER
 #if F64
 #define SHIFT 6755399441055744.0
 #define BIAS 1023
+#define LEAST 0x1p-1022 /* 2^(1 - BIAS), the lowest normal number */
+#define SPLITTER 134217729.0 /* leaves half of the digits */
 #else
 #define SHIFT 12582912.0f
 #define BIAS 127
+#define LEAST 0x1p-126f
+#define SPLITTER 4097.0f
 #endif
 static inline vec vwhole(vec x) { return vsub(vadd(x, vset1(SHIFT)), vset1(SHIFT)); }
+static inline vec vwhole_product(vec a, vec b) { return vsub(vfma(a, b, vset1(SHIFT)), vset1(SHIFT)); }
 #if defined(VEC_AVX512)
 static inline vec vpower(vec n) { return X(scalef)(vset1(1), n); }
 static inline vec vscale(vec x, vec n) { return X(scalef)(x, n); }
+static inline vec vscale_down(vec x, vec n) { return X(scalef)(x, n); }
 #else
 static inline vec vpower(vec n) { return vexponent(vadd(n, vset1(SHIFT + BIAS))); }
 static inline vec vscale(vec x, vec n) {
     vec half = vwhole(vmul(n, vset1((real)0.5)));
     return vmul(vmul(x, vpower(half)), vpower(vsub(n, half)));
 }
+static inline vec vscale_down(vec x, vec n) {
+    return vmul(vmul(x, vexponent(vadd(n, vset1(SHIFT + 2 * BIAS - 1)))), vset1(LEAST));
+}
+#endif
+#if defined(VEC_AVX512) || defined(VEC_AVX2) || defined(VEC_NEON)
+static inline vec vsquare_rest(vec a, vec square) { return vfma(a, a, vsub(vzero(), square)); }
+#else
+static inline vec vsquare_rest(vec a, vec square) {
+    vec part = vmul(a, vset1(SPLITTER)), high = vsub(part, vsub(part, a));
+    return vadd(vmul(vsub(a, high), vadd(a, high)), vsub(vmul(high, high), square));
+}
+#endif
+#if defined(VEC_AVX512) || defined(VEC_AVX2) || defined(VEC_SSE2) || defined(VEC_NEON)
+static inline vec vminus_abs(vec a) { return vor(a, vset1((real)-0.0)); }
+#else
+static inline vec vminus_abs(vec a) { return (real)copysign((double)a, -1.0); }
 #endif
 
 /* Elements one or two apart: what of memory lanes lo <= i < hi are in, and those lanes, the others zero. */

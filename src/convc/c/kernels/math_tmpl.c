@@ -9,19 +9,17 @@
 #undef LOWEST
 #undef FARTHEST
 #undef TAIL_SCALE
-#undef SPLIT
 #undef TINY
 #define TERMS(c) c, (int)(sizeof(c) / sizeof *(c))
 
 /* LN2_HIGH times an exponent is exact; x^3 e^x is 0 below LOWEST, and so is the
- * normal distribution below -FARTHEST; SPLIT leaves half of the digits of what is below FARTHEST; tanh x is x below TINY. */
+ * normal distribution below -FARTHEST; tanh x is x below TINY. */
 #if F64
 #define LN2_HIGH 0x1.62e42fefap-1
 #define LN2_LOW 0x1.cf79abc9e3b39p-40
 #define LOWEST -800.0
 #define FARTHEST 39.0
 #define TAIL_SCALE 5.0
-#define SPLIT 6442450944.0
 #define TINY 0x1p-28
 /* (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2 */
 static const real FN(exp_terms)[] = {0.5,
@@ -48,7 +46,6 @@ static const real FN(tail_terms)[] = {
 #define LOWEST -120.0f
 #define FARTHEST 15.0f
 #define TAIL_SCALE 3.0f
-#define SPLIT 49152.0f
 #define TINY 0x1p-14f
 static const real FN(exp_terms)[] = {0.5f, 0.166666672f, 0.041666463f, 0.00833328627f, 0.00139337359f, 0.00019907704f};
 static const real FN(tail_terms)[] = {0.729083717f,     -0.509332001f,   0.230017707f,   -0.0472626872f,
@@ -71,7 +68,7 @@ typedef struct FN(exponential) {
 } FN(exponential);
 
 static inline FN(exponential) FN(exponential_of)(vec x) {
-    vec n = vwhole(vmul(x, vset1((real)1.4426950408889634)));
+    vec n = vwhole_product(x, vset1((real)1.4426950408889634));
     vec r = vfma(n, vset1(-LN2_LOW), vfma(n, vset1(-LN2_HIGH), x));
     return (FN(exponential)){vfma(vmul(r, r), FN(polynomial)(r, TERMS(FN(exp_terms))), r), n};
 }
@@ -88,7 +85,7 @@ typedef struct FN(logistic) {
 
 static inline FN(logistic) FN(logistic_of)(vec z) {
     vec one = vset1(1);
-    FN(exponential) e = FN(exponential_of)(vmax_or_second(vset1(LOWEST), vsub(vzero(), FN(absolute)(z))));
+    FN(exponential) e = FN(exponential_of)(vmax_or_second(vset1(LOWEST), vminus_abs(z)));
     vec m = vadd(one, e.excess), small = FN(beside_1)(m, e.n);
     vmask negative = vgt(vzero(), z);
     return (FN(logistic)){vselect(negative, m, one), vselect(negative, e.n, vzero()), vselect(negative, one, small),
@@ -97,7 +94,7 @@ static inline FN(logistic) FN(logistic_of)(vec z) {
 
 static inline vec FN(logistic_value)(vec z) {
     FN(logistic) s = FN(logistic_of)(z);
-    return vscale(vdiv(s.top, s.sum), s.n);
+    return vscale_down(vdiv(s.top, s.sum), s.n);
 }
 
 /* x s(z), where z is of x's sign; 0 is its limit for x = -inf */
@@ -110,7 +107,7 @@ static inline vec FN(gated)(vec x, vec z) {
 static inline vec FN(gated_slope)(vec x, vec z, vec dz) {
     FN(logistic) s = FN(logistic_of)(z);
     vec r = vdiv(vset1(1), s.sum), rest = vmul(vmul(x, vmul(s.other, r)), dz);
-    return vscale(vmul(vmul(s.top, r), vadd(vset1(1), rest)), s.n);
+    return vscale_down(vmul(vmul(s.top, r), vadd(vset1(1), rest)), s.n);
 }
 
 /* ---- tanh |x| = (1 - e^(-2|x|)) / (1 + e^(-2|x|)) ---- */
@@ -125,34 +122,30 @@ static inline vec FN(tanh_value)(vec x) {
 
 /* ---- the normal distribution Phi, its density phi ---- */
 
-/* Phi(-t) = m ratio 2^n and phi(t) = m 2^n / sqrt(2 pi), for t = |x|, FARTHEST at most */
+/* Phi(low) = m ratio 2^n and phi(low) = m 2^n / sqrt(2 pi), for low = -|x|, -FARTHEST at least */
 typedef struct FN(normal) {
-    vec t, m, n, ratio;
+    vec low, m, n, ratio;
 } FN(normal);
 
 static inline FN(normal) FN(normal_of)(vec x) {
-    vec t = vsub(vzero(), vmax_or_second(vset1(-FARTHEST), vsub(vzero(), FN(absolute)(x))));
-    /* t^2 = square + rest: the rounding error of a large square would be a large relative error of e^(-square / 2). */
-    vec high = vsub(vadd(t, vset1(SPLIT)), vset1(SPLIT)), square = vmul(t, t);
-    vec rest = vfma(vsub(t, high), vadd(t, high), vsub(vmul(high, high), square));
+    vec low = vmax_or_second(vset1(-FARTHEST), vminus_abs(x));
+    /* The rounding error of a large square would be a large relative error of e^(-square / 2). */
+    vec square = vmul(low, low), rest = vsquare_rest(low, square);
     FN(exponential) e = FN(exponential_of)(vmul(square, vset1((real)-0.5)));
-    vec m = vadd(vset1(1), e.excess), r = vdiv(vset1(1), vadd(t, vset1(TAIL_SCALE)));
+    vec m = vadd(vset1(1), e.excess), r = vdiv(vset1(1), vsub(vset1(TAIL_SCALE), low));
     vec u = vfma(r, vset1(-2 * TAIL_SCALE), vset1(1));
-    return (FN(normal)){t, vfma(m, vmul(rest, vset1((real)-0.5)), m), e.n, vmul(FN(polynomial)(u, TERMS(FN(tail_terms))), r)};
+    return (FN(normal)){low, vfma(m, vmul(rest, vset1((real)-0.5)), m), e.n, vmul(FN(polynomial)(u, TERMS(FN(tail_terms))), r)};
 }
 
-/* x Phi(x); 0 is its limit for x = -inf */
+/* x Phi(x), which is low Phi(low) for negative x, and x more for positive ones; 0 is its limit for x = -inf */
 static inline vec FN(gelu_value)(vec x) {
     FN(normal) p = FN(normal_of)(x);
-    vmask negative = vgt(vzero(), x);
-    vec tail = vscale(vmul(vmul(p.ratio, p.m), vselect(negative, p.t, vset1(1))), p.n);
-    return vselect(negative, vsub(vzero(), tail), vmul(x, vsub(vset1(1), tail)));
+    return vadd(vmax_or_second(vzero(), x), vscale_down(vmul(vmul(p.ratio, p.m), p.low), p.n));
 }
 
-/* Its derivative, Phi(x) + x phi(x) */
+/* Its derivative, Phi(x) + x phi(x), which is 1 - that of -x */
 static inline vec FN(gelu_slope)(vec x) {
     FN(normal) p = FN(normal_of)(x);
-    vec density = vset1((real)0.3989422804014327), one = vset1(1);
-    vec part = vscale(vmul(p.m, vsub(vmul(p.t, density), p.ratio)), p.n); /* t phi(t) - Phi(-t) */
-    return vselect(vgt(vzero(), x), vsub(vzero(), part), vadd(one, part));
+    vec slope = vscale_down(vmul(p.m, vfma(p.low, vset1((real)0.3989422804014327), p.ratio)), p.n);
+    return vselect(vgt(vzero(), x), slope, vsub(vset1(1), slope));
 }
