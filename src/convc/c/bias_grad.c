@@ -27,8 +27,8 @@ static void sum_terms(const sum_job *j, const line_piece *at, int64_t first, int
             int64_t pixel = last ? i + k : i, channel = last ? first : first + k;
             void *data[3] = {(char *)terms + (last ? k * length * item : 0)};
             for (int t = 0; t < 2; t++) data[t + 1] = (char *)at->data[t] + (pixel * step[t] + channel * j->stride_c[t]) * item;
-            const int64_t steps[3] = {1, last ? 1 : step[0], last ? 1 : step[1]};
-            j->kernels->map(MAP_PRELU_TERMS, data, steps, length, 0);
+            const int64_t steps[3] = {1, last ? 1 : step[0], last ? 1 : step[1]}, apart[3] = {0};
+            j->kernels->map(MAP_PRELU_TERMS, &(map_lines){data, steps, apart, length, 1}, 0);
             if (!last) j->kernels->sum_line(terms, 1, length, 0, 1, sums + k);
         }
         if (last) j->kernels->sum_line(terms, channels, count, 1, channels, sums);

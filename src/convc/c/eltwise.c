@@ -14,14 +14,20 @@ typedef struct map_job {
     lines lines;
 } map_job;
 
+/* Whole lines go to the kernel as many at once as are equally far apart. */
 static void map_task(const void *context, int64_t task, void *workspace) {
     const map_job *j = context;
     const lines *l = &j->lines;
-    int64_t pieces = lines_pieces(l), end = split_point(pieces, l->tasks, task + 1);
+    int64_t end = split_point(lines_pieces(l), l->tasks, task + 1), apart[LINES_TENSORS] = {0}, run = 1;
     (void)workspace;
-    for (int64_t i = split_point(pieces, l->tasks, task); i < end; i++) {
+    if (l->pieces == 1 && l->axes > 0) {
+        run = l->size[l->axes - 1];
+        for (int t = 0; t < l->tensors; t++) apart[t] = l->stride[t][l->axes - 1] / l->item[t];
+    }
+    for (int64_t i = split_point(lines_pieces(l), l->tasks, task), count; i < end; i += count) {
         line_piece at = lines_piece(l, i);
-        j->kernels->map(j->which, at.data, l->step, at.count, j->parameter);
+        count = min_i64(end - i, run - i % run);
+        j->kernels->map(j->which, &(map_lines){at.data, l->step, apart, at.count, count}, j->parameter);
     }
 }
 

@@ -199,6 +199,13 @@ typedef enum convc_map {
     MAP_PRELU_TERMS
 } convc_map;
 
+/* `count` lines of `length` elements of the output, then of the inputs; steps along a line and from one to the next in elements. */
+typedef struct map_lines {
+    void *const *data;
+    const int64_t *step, *apart;
+    int64_t length, count;
+} map_lines;
+
 typedef struct convc_kernels {
     int mr, nr, kc, lda; /* register block, depth of a packed panel, row length of a packed A panel */
     int block_rows, block_cols; /* at most this much of C is gathered, this much of B packed, a task */
@@ -268,8 +275,8 @@ typedef struct convc_kernels {
     void (*resize_rows)(const struct resize *r, int64_t begin, int64_t end, void *workspace);
     void (*resize_rows_backward)(const struct resize *r, int64_t begin, int64_t end, void *workspace);
     size_t resize_workspace; /* bytes */
-    /* eltwise_tmpl.c: n elements of a line. `data` and `step` (in elements) are the output's, then the inputs'. */
-    void (*map)(convc_map which, void *const data[], const int64_t step[], int64_t n, double parameter);
+    /* eltwise_tmpl.c */
+    void (*map)(convc_map which, const map_lines *l, double parameter);
     /* local_tmpl.c: the outputs of a task, the gradients of its weights; and what a band of outputs adds to that of x. */
     size_t local_workspace; /* bytes */
     void (*local_forward)(const struct local *l, int64_t task, void *workspace);

@@ -65,15 +65,15 @@ static inline vec FN(load_lanes)(const real *p, int64_t step, int n) {
     return vload(lane);
 }
 
-static inline ALWAYS_INLINE void FN(map_line)(vec (*f)(FN(seen)), const int inputs, void *const data[], const int64_t step[],
-                                              int64_t n, double parameter) {
-    real *y = data[0], same[3][VL];
+static inline ALWAYS_INLINE void FN(map_line)(vec (*f)(FN(seen)), const int inputs, real *y, const real *const x[],
+                                              const int64_t step[], int64_t n, vec parameter) {
+    real same[3][VL];
     const real *from[3];
-    FN(seen) v = {.parameter = vset1((real)parameter)};
+    FN(seen) v = {.parameter = parameter};
     int64_t i = 0;
     int in_vectors = step[0] == 1;
     EACH (k, inputs) {
-        from[k] = data[k + 1];
+        from[k] = x[k];
         in_vectors &= step[k + 1] == 1 || step[k + 1] == 0;
         if (step[k + 1] != 0) continue;
         vstore(same[k], vset1(*from[k]));
@@ -90,25 +90,34 @@ static inline ALWAYS_INLINE void FN(map_line)(vec (*f)(FN(seen)), const int inpu
     }
 }
 
-/* data and step: the output, then the inputs */
-static void FN(map)(convc_map which, void *const data[], const int64_t step[], int64_t n, double parameter) {
+static inline ALWAYS_INLINE void FN(map_lines)(vec (*f)(FN(seen)), const int inputs, const map_lines *l, double parameter) {
+    real *y = l->data[0];
+    const real *x[3];
+    EACH (k, inputs) x[k] = l->data[k + 1];
+    for (int64_t line = 0; line < l->count; line++, y += l->apart[0]) {
+        FN(map_line)(f, inputs, y, x, l->step, l->length, vset1((real)parameter));
+        EACH (k, inputs) x[k] += l->apart[k + 1];
+    }
+}
+
+static void FN(map)(convc_map which, const map_lines *l, double parameter) {
     switch (which) {
-    case MAP_LEAKY_RELU: FN(map_line)(FN(leaky_relu), 1, data, step, n, parameter); break;
-    case MAP_GELU: FN(map_line)(FN(gelu), 1, data, step, n, 0); break;
-    case MAP_GELU_TANH: FN(map_line)(FN(gelu_tanh), 1, data, step, n, 0); break;
-    case MAP_SILU: FN(map_line)(FN(silu), 1, data, step, n, 0); break;
-    case MAP_SIGMOID: FN(map_line)(FN(sigmoid), 1, data, step, n, 0); break;
-    case MAP_TANH: FN(map_line)(FN(tanh), 1, data, step, n, 0); break;
-    case MAP_RELU: FN(map_line)(FN(relu), 1, data, step, n, 0); break;
-    case MAP_PRELU: FN(map_line)(FN(prelu), 2, data, step, n, 0); break;
-    case MAP_LEAKY_RELU_BACKWARD: FN(map_line)(FN(leaky_relu_backward), 2, data, step, n, parameter); break;
-    case MAP_GELU_BACKWARD: FN(map_line)(FN(gelu_backward), 2, data, step, n, 0); break;
-    case MAP_GELU_TANH_BACKWARD: FN(map_line)(FN(gelu_tanh_backward), 2, data, step, n, 0); break;
-    case MAP_SILU_BACKWARD: FN(map_line)(FN(silu_backward), 2, data, step, n, 0); break;
-    case MAP_SIGMOID_BACKWARD: FN(map_line)(FN(sigmoid_backward), 2, data, step, n, 0); break;
-    case MAP_TANH_BACKWARD: FN(map_line)(FN(tanh_backward), 2, data, step, n, 0); break;
-    case MAP_RELU_BACKWARD: FN(map_line)(FN(relu_backward), 2, data, step, n, 0); break;
-    case MAP_PRELU_BACKWARD: FN(map_line)(FN(prelu_backward), 3, data, step, n, 0); break;
-    case MAP_PRELU_TERMS: FN(map_line)(FN(prelu_terms), 2, data, step, n, 0); break;
+    case MAP_LEAKY_RELU: FN(map_lines)(FN(leaky_relu), 1, l, parameter); break;
+    case MAP_GELU: FN(map_lines)(FN(gelu), 1, l, 0); break;
+    case MAP_GELU_TANH: FN(map_lines)(FN(gelu_tanh), 1, l, 0); break;
+    case MAP_SILU: FN(map_lines)(FN(silu), 1, l, 0); break;
+    case MAP_SIGMOID: FN(map_lines)(FN(sigmoid), 1, l, 0); break;
+    case MAP_TANH: FN(map_lines)(FN(tanh), 1, l, 0); break;
+    case MAP_RELU: FN(map_lines)(FN(relu), 1, l, 0); break;
+    case MAP_PRELU: FN(map_lines)(FN(prelu), 2, l, 0); break;
+    case MAP_LEAKY_RELU_BACKWARD: FN(map_lines)(FN(leaky_relu_backward), 2, l, parameter); break;
+    case MAP_GELU_BACKWARD: FN(map_lines)(FN(gelu_backward), 2, l, 0); break;
+    case MAP_GELU_TANH_BACKWARD: FN(map_lines)(FN(gelu_tanh_backward), 2, l, 0); break;
+    case MAP_SILU_BACKWARD: FN(map_lines)(FN(silu_backward), 2, l, 0); break;
+    case MAP_SIGMOID_BACKWARD: FN(map_lines)(FN(sigmoid_backward), 2, l, 0); break;
+    case MAP_TANH_BACKWARD: FN(map_lines)(FN(tanh_backward), 2, l, 0); break;
+    case MAP_RELU_BACKWARD: FN(map_lines)(FN(relu_backward), 2, l, 0); break;
+    case MAP_PRELU_BACKWARD: FN(map_lines)(FN(prelu_backward), 3, l, 0); break;
+    case MAP_PRELU_TERMS: FN(map_lines)(FN(prelu_terms), 2, l, 0); break;
     }
 }

@@ -352,7 +352,9 @@ static void FN(scatter)(const real *from, int64_t n, real *to, int64_t step) {
 static void FN(store_tile)(const FN(local_work) * t, const stretch *s) {
     const volume *y = &t->l->c.y;
     int64_t next = s->images * s->outs;
-    if (t->l->c.activation == CONVC_RELU) FN(map)(MAP_RELU, (void *[]){t->tile, t->tile}, (int64_t[]){1, 1}, s->count * next, 0);
+    if (t->l->c.activation == CONVC_RELU)
+        FN(map)(MAP_RELU, &(map_lines){(void *[]){t->tile, t->tile}, (int64_t[]){1, 1}, (int64_t[]){0, 0}, s->count * next, 1},
+                0);
     for (int64_t n = 0; n < s->images; n++) {
         const real *from = t->tile + n * s->outs;
         real *to = FN(output_at)(t, s, n);
