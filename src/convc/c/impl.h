@@ -173,6 +173,7 @@ struct band;
 
 #define WEIGHT_VECTORS 16 /* of channels that one task of a depthwise gradient sums, at most */
 #define SOFTMAX_ROWS 64 /* at once, at most, */
+#define SOFTMAX_GRADIENT_ROWS 512 /* which reads the rows twice, and from afar, */
 #define SOFTMAX_VECTOR 16 /* and whole vectors of them, of any ISA */
 
 /* Kernels that treat every element alike: of x (and a weight for PRELU); backward of grad_y and x (or the output, for SIGMOID and
@@ -286,7 +287,8 @@ typedef struct convc_kernels {
     void (*softmax)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n);
     void (*softmax_backward)(const void *grad_y, int64_t grad_step, const void *y, int64_t y_step, void *grad_x, int64_t to_step,
                              int64_t n);
-    /* The same for rows that lie side by side in memory: a multiple of SOFTMAX_VECTOR, SOFTMAX_ROWS at most. */
+    /* The same for rows that lie side by side in memory: a multiple of SOFTMAX_VECTOR, SOFTMAX_ROWS or
+     * SOFTMAX_GRADIENT_ROWS at most. */
     void (*softmax_rows)(const void *x, int64_t x_step, void *y, int64_t y_step, int64_t n, int64_t rows);
     void (*softmax_backward_rows)(const void *grad_y, int64_t grad_step, const void *y, int64_t y_step, void *grad_x,
                                   int64_t to_step, int64_t n, int64_t rows);

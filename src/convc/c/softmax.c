@@ -17,11 +17,17 @@ static int crosses_rows(const convc_tensor *t) {
     return !t || (t->ndim > 1 && element_stride(t, t->ndim - 1) != 1 && element_stride(t, t->ndim - 2) == 1);
 }
 
+/* The first row of a task: whole vectors of rows that are neighbours stay together. */
+static int64_t first_row(const rows_job *j, int64_t task) {
+    int64_t unit = j->side_by_side ? SOFTMAX_VECTOR : 1;
+    return min_i64(j->rows, unit * split_point(ceil_div(j->rows, unit), j->tasks, task));
+}
+
 /* How many rows from this one on are computed at once. */
-static int64_t rows_at_once(const rows_job *j, int64_t row, int64_t end) {
+static int64_t rows_at_once(const rows_job *j, int64_t row, int64_t end, int64_t most) {
     if (!j->side_by_side) return 1;
     int64_t run = j->x->shape[j->x->ndim - 2], left = min_i64(end - row, run - row % run);
-    return max_i64(1, min_i64(left, SOFTMAX_ROWS) / SOFTMAX_VECTOR * SOFTMAX_VECTOR);
+    return max_i64(1, min_i64(left, most) / SOFTMAX_VECTOR * SOFTMAX_VECTOR);
 }
 
 static convc_status run_rows(convc_task run, rows_job *j) {
@@ -40,12 +46,12 @@ static void softmax_task(const void *context, int64_t task, void *workspace) {
     const rows_job *j = context;
     int last = j->x->ndim - 1;
     (void)workspace;
-    int64_t end = split_point(j->rows, j->tasks, task + 1);
-    for (int64_t row = split_point(j->rows, j->tasks, task), count; row < end; row += count) {
+    int64_t end = first_row(j, task + 1);
+    for (int64_t row = first_row(j, task), count; row < end; row += count) {
         const void *x = convc_row(j->x, last, row);
         void *y = convc_row(j->y, last, row);
         int64_t x_step = element_stride(j->x, last), y_step = element_stride(j->y, last), n = j->x->shape[last];
-        count = rows_at_once(j, row, end);
+        count = rows_at_once(j, row, end, SOFTMAX_ROWS);
         if (count > 1) j->kernels->softmax_rows(x, x_step, y, y_step, n, count);
         else j->kernels->softmax(x, x_step, y, y_step, n);
     }
@@ -65,13 +71,13 @@ static void softmax_backward_task(const void *context, int64_t task, void *works
     const rows_job *j = context;
     int last = j->x->ndim - 1;
     (void)workspace;
-    int64_t end = split_point(j->rows, j->tasks, task + 1);
-    for (int64_t row = split_point(j->rows, j->tasks, task), count; row < end; row += count) {
+    int64_t end = first_row(j, task + 1);
+    for (int64_t row = first_row(j, task), count; row < end; row += count) {
         const void *grad = convc_row(j->grad, last, row), *y = convc_row(j->y, last, row);
         void *x = convc_row(j->x, last, row);
         int64_t grad_step = element_stride(j->grad, last), y_step = element_stride(j->y, last),
                 x_step = element_stride(j->x, last);
-        count = rows_at_once(j, row, end);
+        count = rows_at_once(j, row, end, SOFTMAX_GRADIENT_ROWS);
         if (count > 1) j->kernels->softmax_backward_rows(grad, grad_step, y, y_step, x, x_step, j->x->shape[last], count);
         else j->kernels->softmax_backward(grad, grad_step, y, y_step, x, x_step, j->x->shape[last]);
     }

@@ -1,16 +1,18 @@
-/* Softmax and cross-entropy: rows of n elements. Exponentials have the dtype, sums are in double. The sums run in a fixed order of eight. */
+/* Softmax and cross-entropy: rows of n elements. Exponentials have the dtype, and their sums, in double, run in a fixed order of eight. */
 
 #undef CHUNK
 #undef SUMS
+#undef SHORT_SUM
 #define CHUNK 2048 /* exponentials at a time */
 #define SUMS 8
+#define SHORT_SUM 16 /* products that one lane of a vector takes in */
 
 /* e^(x - max) for x <= max; NaN stays. What the subtraction rounds off, which is a large part of a tiny result, is put back. */
 static inline vec FN(exp_below)(vec x, vec max) {
     vec d = vsub(x, max), back = vsub(d, x), off = vsub(vsub(x, vsub(d, back)), vadd(max, back)), one = vset1(1);
     FN(exponential) e = FN(exponential_of)(vmax_or_second(vset1(LOWEST), d));
     off = vselect(visnan(off), vzero(), off); /* of infinities */
-    return vscale(vadd(one, vfma(off, vadd(one, e.excess), e.excess)), e.n);
+    return vscale_down(vadd(one, vfma(off, vadd(one, e.excess), e.excess)), e.n);
 }
 
 /* out[i] = e^(x[i] - max), i < n <= CHUNK; writes whole vectors */
@@ -66,24 +68,27 @@ static void FN(softmax)(const void *from, int64_t x_step, void *to, int64_t y_st
     }
 }
 
-/* grad_x = y * (grad_y - sum(grad_y * y)) */
+/* grad_x = y * (grad_y - sum(grad_y * y)); products are added up VL at a time */
+static inline ALWAYS_INLINE void FN(softmax_backward_row)(const real *g, int64_t g_step, const real *y, int64_t y_step, real *x,
+                                                          int64_t x_step, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n;) {
+        vec part = vzero();
+        for (int64_t end = min_i64(n, i + SHORT_SUM * VL); i < end; i += VL)
+            part = vfma(FN(load_some)(g + i * g_step, g_step, 0, n - i), FN(load_some)(y + i * y_step, y_step, 0, n - i), part);
+        sum += FN(total)(part);
+    }
+    for (int64_t i = 0; i < n; i += VL) {
+        vec apart = vsub(FN(load_some)(g + i * g_step, g_step, 0, n - i), vset1((real)sum));
+        vec slope = vmul(FN(load_some)(y + i * y_step, y_step, 0, n - i), apart);
+        vstore_step(x + i * x_step, x_step, slope, (int)min_i64(VL, n - i));
+    }
+}
+
 static void FN(softmax_backward)(const void *grad, int64_t g_step, const void *output, int64_t y_step, void *to, int64_t x_step,
                                  int64_t n) {
-    const real *g = grad, *y = output;
-    real *x = to, product[CHUNK + VL];
-    double sum = 0;
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        int64_t count = min_i64(CHUNK, n - i);
-        for (int64_t k = i; k < i + count; k += VL)
-            vstore(product + k - i,
-                   vmul(FN(load_some)(g + k * g_step, g_step, 0, n - k), FN(load_some)(y + k * y_step, y_step, 0, n - k)));
-        sum += FN(sum_of)(product, count);
-    }
-    for (int64_t k = 0; k < n; k += VL) {
-        vec apart = vsub(FN(load_some)(g + k * g_step, g_step, 0, n - k), vset1((real)sum));
-        vec slope = vmul(FN(load_some)(y + k * y_step, y_step, 0, n - k), apart);
-        vstore_step(x + k * x_step, x_step, slope, (int)min_i64(VL, n - k));
-    }
+    if (g_step == 1 && y_step == 1 && x_step == 1) FN(softmax_backward_row)(grad, 1, output, 1, to, 1, n);
+    else FN(softmax_backward_row)(grad, g_step, output, y_step, to, x_step, n);
 }
 
 /* ---- rows that lie side by side, as those of maps with the channels first do: whole vectors of them,
@@ -129,20 +134,43 @@ static void FN(softmax_rows)(const void *from, int64_t x_step, void *to, int64_t
     }
 }
 
+/* Adds up what softmax_backward adds up, part[i] being lane i of its sums. */
+static inline void FN(add_lane_parts)(real part[VL][SOFTMAX_GRADIENT_ROWS], double *sum, int64_t rows) {
+    for (int64_t row = 0; row < rows; row++) {
+        double lane[VL];
+        EACH (i, VL) lane[i] = (double)part[i][row];
+        UNROLL for (int width = VL / 2; width > 0; width /= 2) EACH (i, width) lane[i] += lane[i + width];
+        sum[row] += lane[0];
+    }
+}
+
 static void FN(softmax_backward_rows)(const void *grad, int64_t g_step, const void *output, int64_t y_step, void *to,
                                       int64_t x_step, int64_t n, int64_t rows) {
-    const real *g = grad, *y = output;
-    real *x = to;
-    double sum[SOFTMAX_ROWS] = {0};
-    for (int64_t begin = 0; begin < n; begin += CHUNK) {
-        double part[SUMS][SOFTMAX_ROWS] = {{0}};
-        for (int64_t i = begin; i < min_i64(n, begin + CHUNK); i++)
-            for (int64_t row = 0; row < rows; row++) part[i % SUMS][row] += (double)(g[i * g_step + row] * y[i * y_step + row]);
-        FN(add_parts)(part, sum, rows);
+    real all[SOFTMAX_GRADIENT_ROWS];
+    double sum[SOFTMAX_GRADIENT_ROWS] = {0};
+    for (int64_t i = 0; i < n;) {
+        real part[VL][SOFTMAX_GRADIENT_ROWS] = {{0}};
+        for (int64_t end = min_i64(n, i + SHORT_SUM * VL); i < end; i++) {
+            const real *g = (const real *)grad + i * g_step, *y = (const real *)output + i * y_step;
+            real *add = part[i % VL];
+            for (int64_t row = 0; row < rows; row += SOFTMAX_VECTOR)
+                EACH (v, SOFTMAX_VECTOR / VL) {
+                    int64_t at = row + v * VL;
+                    vstore(add + at, vfma(vload(g + at), vload(y + at), vload(add + at)));
+                }
+        }
+        FN(add_lane_parts)(part, sum, rows);
     }
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t row = 0; row < rows; row++)
-            x[i * x_step + row] = y[i * y_step + row] * (g[i * g_step + row] - (real)sum[row]);
+    for (int64_t row = 0; row < rows; row++) all[row] = (real)sum[row];
+    for (int64_t i = 0; i < n; i++) {
+        const real *g = (const real *)grad + i * g_step, *y = (const real *)output + i * y_step;
+        real *x = (real *)to + i * x_step;
+        for (int64_t row = 0; row < rows; row += SOFTMAX_VECTOR)
+            EACH (v, SOFTMAX_VECTOR / VL) {
+                int64_t at = row + v * VL;
+                vstore(x + at, vmul(vload(y + at), vsub(vload(g + at), vload(all + at))));
+            }
+    }
 }
 
 /* loss = log(sum(e^x)) - x[target] */
