@@ -10,6 +10,7 @@
 #define TASK_ELEMENTS 16384
 #define FEW_ROWS 16 /* at least, and many at most, whose gradients of weights are summed in one place */
 #define MANY_ROWS 128
+#define SUMS 512 /* that are added up at a time */
 
 typedef struct layer_job {
     const convc_kernels *kernels;
@@ -120,15 +121,19 @@ convc_status convc_layer_norm_forward(const convc_tensor *x, const convc_tensor 
     return status;
 }
 
-/* Row `which` of the sums, of all tasks together. */
+/* Adds n elements of the sums from this one on. */
+static void add_sums(const layer_job *j, int64_t at, int64_t n, double *sums) {
+    for (int64_t i = 0; i < n; i++)
+        sums[i] += j->x->dtype == CONVC_F32 ? (double)((const float *)j->sums)[at + i] : ((const double *)j->sums)[at + i];
+}
+
+/* Row `which` of the sums, of all tasks together: some elements at a time, for those of a task lie far from those of the next. */
 static void store_sums(const layer_job *j, int which, const convc_tensor *to) {
-    for (int64_t i = 0; i < j->n && to; i++) {
-        double sum = 0;
-        for (int64_t task = 0; task < j->tasks; task++) {
-            int64_t at = (2 * task + which) * j->n + i;
-            sum += to->dtype == CONVC_F32 ? (double)((const float *)j->sums)[at] : ((const double *)j->sums)[at];
-        }
-        convc_set_number(to, i, sum);
+    for (int64_t begin = 0; begin < j->n && to; begin += SUMS) {
+        double sums[SUMS] = {0};
+        int64_t count = min_i64(SUMS, j->n - begin);
+        for (int64_t task = 0; task < j->tasks; task++) add_sums(j, (2 * task + which) * j->n + begin, count, sums);
+        for (int64_t i = 0; i < count; i++) convc_set_number(to, begin + i, sums[i]);
     }
 }
 
