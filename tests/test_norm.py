@@ -252,6 +252,24 @@ def test_pytorch_agrees_in_float64(torch, name):
         np.testing.assert_allclose(ours, theirs.grad.numpy(), rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("place", [0, 5, 4095])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@given(isas)
+def test_infinities_are_pytorchs(torch, layout, place, isa):
+    """In the running mean, whichever pixel is infinite."""
+    convc.set_isa(isa)
+    x = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
+    x[0, 1].flat[place] = -np.inf
+    means = np.zeros((2, 3), np.float32)
+    variances = np.ones((2, 3), np.float32)
+    torch.nn.functional.batch_norm(*map(torch.from_numpy, (x, means[0], variances[0])), training=True)
+    x = x if layout == "NCHW" else np.ascontiguousarray(np.moveaxis(x, 1, -1))
+    convc.batch_norm(x, means[1], variances[1], training=True, layout=layout)
+    np.testing.assert_allclose(means[1], means[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(variances[1], variances[0], rtol=1e-4)
+    assert np.isneginf(means[1, 1])
+
+
 # ---- local response normalisation
 
 

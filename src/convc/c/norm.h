@@ -3,6 +3,8 @@
 #ifndef CONVC_NORM_H
 #define CONVC_NORM_H
 
+#include <math.h>
+
 #include "impl.h"
 
 #define NORM_COEFS 4
@@ -26,7 +28,7 @@ static inline void moments_add(moments *a, double count, double mean, double m2)
         return;
     }
     double total = a->count + count, apart = mean - a->mean;
-    a->mean += apart * (count / total);
+    a->mean = isfinite(apart) ? a->mean + apart * (count / total) : a->mean + mean; /* infinities stay */
     a->m2 += m2 + apart * (apart * (a->count * (count / total)));
     a->count = total;
 }
