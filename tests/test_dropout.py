@@ -53,6 +53,9 @@ def test_what_is_no_number_passes_without_a_warning(dtype):
 def test_any_shape(shape):
     y, mask = convc.dropout(np.ones(shape), 0.5, rng=0, return_mask=True)
     assert y.shape == mask.shape == shape
+    out = np.full(shape, 7.0)
+    assert convc.dropout(np.ones(shape), 0.5, rng=0, out=out) is out
+    np.testing.assert_array_equal(out, y)
     np.testing.assert_array_equal(convc.dropout_backward(np.ones(shape), mask, 0.5), y)
 
 
@@ -72,6 +75,8 @@ X, MASK = np.ones((2, 3), np.float32), np.ones((2, 3), bool)
         (lambda: convc.dropout(X, "half"), TypeError, "p must be a number, got str"),
         (lambda: convc.dropout(X, rng="seed"), TypeError, "rng must be a numpy.random.Generator or an int .* 'seed'"),
         (lambda: convc.dropout(X, rng=-1), ValueError, "rng must be a numpy.random.Generator or an int .* got -1"),
+        (lambda: convc.dropout(X, out=X), ValueError, "out must not overlap x in memory"),
+        (lambda: convc.dropout(X, out=X[:1]), ValueError, r"out must have shape \(2, 3\), got \(1, 3\)"),
         (lambda: convc.dropout_backward(X, MASK, -0.1), ValueError, "p must be from 0 to 1"),
         (lambda: convc.dropout_backward(X, X), TypeError, "mask must be a NumPy array of bool, got float32"),
         (lambda: convc.dropout_backward(X, None), TypeError, "mask must be a NumPy array of bool, got NoneType"),

@@ -849,6 +849,7 @@ def dropout(
     *,
     rng: np.random.Generator | int | None = None,
     return_mask: Literal[False] = False,
+    out: NDArray[_Real] | None = None,
 ) -> NDArray[_Real]: ...
 @overload
 def dropout(
@@ -857,6 +858,7 @@ def dropout(
     *,
     rng: np.random.Generator | int | None = None,
     return_mask: Literal[True],
+    out: NDArray[_Real] | None = None,
 ) -> tuple[NDArray[_Real], NDArray[np.bool_]]: ...
 def dropout_backward(grad: NDArray[_Real], mask: NDArray[np.bool_], p: SupportsFloat = 0.5) -> NDArray[_Real]: ...
 def softmax(x: NDArray[_Real], axis: SupportsIndex = -1, *, out: NDArray[_Real] | None = None) -> NDArray[_Real]: ...

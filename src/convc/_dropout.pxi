@@ -14,15 +14,25 @@ cdef object parse_generator(object rng):
         raise type(error)(f"rng must be a numpy.random.Generator or an int of at least 0, got {rng!r}") from None
 
 
-cdef object drop(object x, object mask, double share, const operand *o):
-    """x where the mask is True, scaled so that the mean stays; 0 times x elsewhere."""
-    y = new_like(x, o)
-    factor = numpy.multiply(mask, 1 / (1 - share) if share < 1 else 0, dtype=y.dtype)
+cdef object drop(object x, object mask, double share, object y):
+    """y = x where the mask is True, scaled so that the mean stays; 0 times x elsewhere."""
+    target = numpy.asarray(y)
+    factor = numpy.multiply(mask, 1 / (1 - share) if share < 1 else 0, dtype=target.dtype)
     with numpy.errstate(over="ignore", invalid="ignore"):
-        return numpy.multiply(x, factor, out=y)
+        numpy.multiply(x, factor, out=target)
+    return y
 
 
-def dropout(x, p=0.5, *, rng=None, return_mask=False):
+cdef int check_apart(operand *o, object out, object x) except -1:
+    """Raises what C would of an `out` that it wrote."""
+    if fold(o, 1, -1) == 0:
+        check(convc_check_output(&o.tensor, "out", 1, CONVC_MAX_NDIM))
+    if numpy.may_share_memory(out, x):
+        raise ValueError("out must not overlap x in memory")
+    return 0
+
+
+def dropout(x, p=0.5, *, rng=None, return_mask=False, out=None):
     """
     Zero each element with probability p and scale the others by ``1 / (1 - p)``, so that the mean stays [1]_.
 
@@ -39,6 +49,8 @@ def dropout(x, p=0.5, *, rng=None, return_mask=False):
         Draws what is dropped; an int is the seed of a new generator.
     return_mask : bool
         Whether to return also which elements were kept.
+    out : ndarray, optional
+        Where y goes: its shape and dtype, any strides, no overlap with x.
 
     Returns
     -------
@@ -49,7 +61,7 @@ def dropout(x, p=0.5, *, rng=None, return_mask=False):
     Raises
     ------
     ValueError
-        A p or a seed out of its range.
+        A p or a seed out of its range, or an `out` of another shape or that overlaps x or itself.
     TypeError
         Arguments of the wrong type or dtype.
     MemoryError
@@ -68,17 +80,23 @@ def dropout(x, p=0.5, *, rng=None, return_mask=False):
     >>> mask
     array([ True,  True, False,  True, False, False])
     """
-    cdef operand o
+    cdef operand[2] o  # x, y
     cdef double share = parse_share(p)
-    clear(&o, 1)
+    clear(o, 2)
     try:
-        open_source(x, "x", REAL, PyBUF_RECORDS_RO, &o)
-        drawn = parse_generator(rng).random(view_shape(&o), numpy_dtype(o.tensor.dtype))
+        open_source(x, "x", REAL, PyBUF_RECORDS_RO, &o[0])
+        y = new_like(x, &o[0]) if out is None else out
+        open_source(y, "out", REAL, PyBUF_RECORDS, &o[1])
+        same_dtype(&o[1], "out", &o[0], "x")
+        same_view_shape(&o[1], "out", &o[0])
+        if out is not None:
+            check_apart(&o[1], out, x)
+        drawn = parse_generator(rng).random(view_shape(&o[0]), numpy_dtype(o[0].tensor.dtype))
         mask = numpy.asarray(drawn >= share)
-        y = drop(x, mask, share, &o)
+        drop(x, mask, share, y)
         return (y, mask) if return_mask else y
     finally:
-        release(&o, 1)
+        release(o, 2)
 
 
 def dropout_backward(grad, mask, p=0.5):
@@ -122,6 +140,6 @@ def dropout_backward(grad, mask, p=0.5):
             raise TypeError(f"mask must be a NumPy array of bool, got {source_name(mask)}")
         if mask.shape != view_shape(&o):
             raise ValueError(f"mask must have shape {view_shape(&o)} as grad has, got {mask.shape}")
-        return drop(grad, mask, share, &o)
+        return drop(grad, mask, share, new_like(grad, &o))
     finally:
         release(&o, 1)

@@ -27,6 +27,7 @@ cdef extern from "memory.h":
 
 cdef extern from "impl.h":
     int64_t convc_times(int64_t a, int64_t b) nogil
+    convc_status convc_check_output(const convc_tensor *t, const char *name, int min_ndim, int max_ndim) nogil
 
 
 # An argument while a call runs: the buffer that keeps its memory, and the tensor that C sees.
