@@ -44,9 +44,6 @@ def test_pytorch_agrees(torch, case):
     x = np.random.default_rng(0).permutation(case.x.size).reshape(case.x.shape).astype(np.float64)
     functional, d = torch.nn.functional, w.spatial
     windows = a["kernel_size"], a["stride"], a["padding"]
-    pooled = reference.pool_size(x.shape[2:], w.kernel, *w.geometry, "floor")
-    plain = zip(pooled, w.kernel, w.stride, w.padding, strict=True)
-    assume(all((n - 1) * s + k > sum(pads) for n, k, s, pads in plain))  # something is left of the plain size
     top, places = getattr(functional, f"max_pool{d}d")(torch.from_numpy(x), *windows, return_indices=True)
     theirs = getattr(functional, f"max_unpool{d}d")(top.requires_grad_(), places, *windows, x.shape)
     laid_out = case.laid_out(top.detach().numpy()), case.laid_out(places.numpy())
@@ -73,6 +70,32 @@ def test_output_sizes(layout):
     with pytest.raises(ValueError, match=r"^output_size must be"):
         convc.max_unpool2d(x, indices, 2, output_size=(6, 6, 6), layout=layout)
     assert convc.max_unpool1d(x[0], indices[0], 3, 2, 1).shape == (3, 3, 5)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 3, 1), (3, 5, 1), (4, 4, 2), (2, 1, 1), (2, 5, 1)])
+@pytest.mark.parametrize("extent", [1, 2])
+def test_output_sizes_are_pytorchs(torch, kernel, stride, padding, extent):
+    """Also where padding leaves nothing of the size that is taken if none is given."""
+    x, indices = np.ones((1, 1, extent)), np.zeros((1, 1, extent), int)
+    for size in range(1, 12):
+        pair = torch.from_numpy(x), torch.from_numpy(indices)
+        try:
+            theirs = torch.nn.functional.max_unpool1d(*pair, kernel, stride, padding, (size,))
+        except ValueError:
+            with pytest.raises(ValueError, match=r"^(output_size must be from|padding .* leaves nothing)"):
+                convc.max_unpool1d(x, indices, kernel, stride, padding, (size,))
+        else:
+            y = convc.max_unpool1d(x, indices, kernel, stride, padding, (size,))
+            np.testing.assert_array_equal(y, theirs.numpy())
+
+
+def test_nothing_is_left_without_a_size():
+    x, indices = np.ones((1, 1, 1)), np.zeros((1, 1, 1), int)
+    assert convc.max_unpool1d(x, indices, 2, 3, 1, (2,)).tolist() == [[[1, 0]]]
+    with pytest.raises(ValueError, match=r"^padding \(1, 1\) leaves nothing of the output's 2 in spatial dimension 0"):
+        convc.max_unpool1d(x, indices, 2, 3, 1)
+    with pytest.raises(ValueError, match=r"^output_size must be from 1 to 2 .* less than a stride from 0; got 3"):
+        convc.max_unpool1d(x, indices, 2, 3, 1, (3,))
 
 
 def test_nothing_is_written_where_an_index_is_wrong():

@@ -284,8 +284,8 @@ convc_status convc_conv_output_shape(int ndim, const int64_t *x, const int64_t *
     return check_total(y, ndim);
 }
 
-/* How far the windows of `extent` inputs reach in the output, without its padding. */
-static convc_status transposed_length(const sweep *s, int64_t extra, int dim, int64_t *length) {
+/* How far the windows of `extent` inputs reach in the output, and what padding cuts off that. */
+static convc_status transposed_reach(const sweep *s, int64_t extra, int dim, int64_t *reach, int64_t *cut) {
     if (s->extent < 1) return INVALID("x must have at least 1 element in spatial dimension %d, got %lld", dim, (ll)s->extent);
     if (s->kernel < 1) return INVALID("kernel_size must be at least 1, got %lld in spatial dimension %d", (ll)s->kernel, dim);
     if (s->stride < 1) return INVALID("stride must be at least 1, got %lld in spatial dimension %d", (ll)s->stride, dim);
@@ -298,11 +298,17 @@ static convc_status transposed_length(const sweep *s, int64_t extra, int dim, in
         return INVALID(
             "output_padding must be from 0 to %lld, smaller than the stride or the dilation, got %lld in spatial dimension %d",
             (ll)most, (ll)extra, dim);
-    int64_t reach = plus(plus(convc_times(s->extent - 1, s->stride), convc_times(s->dilation, s->kernel - 1)), plus(extra, 1));
-    if (reach < 0)
+    *reach = plus(plus(convc_times(s->extent - 1, s->stride), convc_times(s->dilation, s->kernel - 1)), plus(extra, 1));
+    *cut = plus(s->before, s->after);
+    if (*reach < 0)
         return INVALID("the output would be too large in spatial dimension %d: stride %lld, kernel_size %lld, dilation %lld", dim,
                        (ll)s->stride, (ll)s->kernel, (ll)s->dilation);
-    int64_t cut = plus(s->before, s->after);
+    return CONVC_OK;
+}
+
+static convc_status transposed_length(const sweep *s, int64_t extra, int dim, int64_t *length) {
+    int64_t reach = 0, cut = 0;
+    TRY(transposed_reach(s, extra, dim, &reach, &cut));
     if (cut < 0 || cut >= reach)
         return INVALID("padding (%lld, %lld) leaves nothing of the output's %lld in spatial dimension %d", (ll)s->before,
                        (ll)s->after, (ll)reach, dim);
@@ -378,13 +384,17 @@ convc_status convc_unpool_output_shape(int ndim, const int64_t *x, const convc_p
     TRY(keep_channels(ndim, x, y));
     for (int i = 0; i < ndim - 2; i++) {
         sweep s = {x[i + 2], p->kernel[i], p->stride[i], 1, p->pad_before[i], p->pad_after[i], CONVC_FLOOR, 0};
-        TRY(transposed_length(&s, 0, i, &y[i + 2]));
-        if (!size) continue;
-        int64_t least = max_i64(1, y[i + 2] - s.stride + 1), most = y[i + 2] + min_i64(s.stride, MAX_BYTES) - 1;
+        int64_t reach = 0, cut = 0, step = min_i64(s.stride, MAX_BYTES);
+        TRY(transposed_reach(&s, 0, i, &reach, &cut));
+        int64_t least = max_i64(1, reach - cut - step + 1), most = reach - cut + step - 1;
+        if (!size || cut < 0 || most < 1) {
+            TRY(transposed_length(&s, 0, i, &y[i + 2]));
+            continue;
+        }
         if (size[i] < least || size[i] > most)
             return INVALID(
                 "output_size must be from %lld to %lld in spatial dimension %d, less than a stride from %lld; got %lld",
-                (ll)least, (ll)most, i, (ll)y[i + 2], (ll)size[i]);
+                (ll)least, (ll)most, i, (ll)(reach - cut), (ll)size[i]);
         y[i + 2] = size[i];
     }
     return check_total(y, ndim);
