@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 
 from convc import _core, shapes
 from convc.nn._module import Array, Backward
-from convc.nn._spatial import _LAYOUTS, Spatial
+from convc.nn._pool import _Pool
 from convc.shapes import ReceptiveField
 
 
-class _MaxUnpool(Spatial):
+class _MaxUnpool(_Pool):
     _operator: ClassVar[Callable[..., Array]]
-    _gradient: ClassVar[Callable[..., Array]]
 
     def __init__(
         self,
@@ -23,8 +22,7 @@ class _MaxUnpool(Spatial):
         *,
         layout: str | None = None,
     ) -> None:
-        stride = kernel_size if stride is None else stride
-        self._set_windows(kernel_size, stride, padding, 1, layout or _LAYOUTS[self._ndim][0], "floor")
+        self._set(kernel_size, stride, padding, 1, layout, "floor")
 
     def __call__(self, x: Array, indices: Array, output_size: shapes.Axes | None = None) -> Array:  # type: ignore[override]
         return type(self)._operator(x, indices, *self._windows()[:3], output_size, layout=self.layout)
@@ -40,8 +38,7 @@ class _MaxUnpool(Spatial):
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """What there is without `output_size`."""
         channels, size = self._split(input_shape)
-        windows = self.kernel_size, self.stride, self.padding
-        return self._shape(channels, shapes.conv_transpose_output_shape(size, *windows))
+        return self._shape(channels, shapes.conv_transpose_output_shape(size, *self._windows()[:3]))
 
     def receptive_field(self, field: ReceptiveField | None) -> ReceptiveField | None:
         return field and field.after_transposed(self.kernel_size, self.stride, self.dilation, self.padding)
