@@ -89,7 +89,9 @@ def test_loss_of_zero_and_nan():
         )
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3, 3), (32, 1, 3, 3), (13, 3, 5, 5), (8, 16, 3, 1), (64, 1, 30, 30)])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 3, 3), (32, 1, 3, 3), (13, 3, 5, 5), (8, 16, 3, 1), (64, 2, 3, 3), (64, 1, 30, 30)]
+)
 def test_filters_shows_every_weight(shape):
     weight = np.arange(np.prod(shape), dtype=float).reshape(shape)
     shown = np.unique(plot.filters(weight).axes[0].images[0].get_array())
@@ -98,6 +100,12 @@ def test_filters_shows_every_weight(shape):
         assert shown.max() <= 1
     else:
         np.testing.assert_array_equal(shown[~np.isnan(shown)].compressed(), np.unique(weight))
+
+
+@pytest.mark.parametrize("shape", [(64, 2, 3, 3), (40, 2, 5, 5), (64, 16, 5, 5), (256, 4, 3, 3)])
+def test_filters_of_some_channels_make_no_tower(shape):
+    width, height = plot.filters(np.ones(shape)).get_size_inches()
+    assert 0.3 < height / width < 1.5
 
 
 def test_filters_are_white_at_zero():
@@ -117,7 +125,8 @@ def test_filters_of_a_layer():
     [
         ((8, 1, 3, 3), "blue < 0 < red"),
         ((8, 3, 3, 3), "three channels as colours, grey at zero"),
-        ((40, 2, 3, 3), "blue < 0 < red; row = output, column = input channel"),
+        ((40, 2, 3, 3), "blue < 0 < red; input channels side by side"),
+        ((4, 16, 3, 3), "blue < 0 < red; row = output, column = input channel"),
     ],
 )
 def test_filters_say_what_they_show(shape, note):

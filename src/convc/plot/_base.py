@@ -51,11 +51,11 @@ def largest(array: np.ndarray) -> float:
     return float(np.max(np.abs(array), where=np.isfinite(array), initial=0.0)) or 1.0
 
 
-def mosaic(tiles: np.ndarray, columns: int | None = None) -> np.ndarray:
+def mosaic(tiles: np.ndarray, columns: int | None = None, gap: int | None = None) -> np.ndarray:
     """
     Tiles (n, h, w) or (n, h, w, 3) as one picture of rows and columns, NaN in the gaps.
 
-    Every pixel is repeated so that a gap can be thinner than a pixel of a tile.
+    Every pixel is repeated so that a gap can be thinner than a pixel of a tile; `gap` counts the repeated ones.
     """
     count, height, width = tiles.shape[:3]
     rows = math.ceil(count / min(columns or math.ceil(math.sqrt(2 * count)), count))
@@ -63,7 +63,7 @@ def mosaic(tiles: np.ndarray, columns: int | None = None) -> np.ndarray:
         columns = math.ceil(count / rows)  # no fewer rows, but evenly filled ones
     columns = min(columns, count)
     zoom = max(1, math.ceil(24 / max(height, width)))
-    gap = max(1, round(0.1 * zoom * max(height, width)))
+    gap = gap or max(1, round(0.1 * zoom * max(height, width)))
     large = tiles.repeat(zoom, axis=1).repeat(zoom, axis=2)
     step_y, step_x = zoom * height + gap, zoom * width + gap
     picture = np.full((rows * step_y - gap, columns * step_x - gap, *tiles.shape[3:]), np.nan)

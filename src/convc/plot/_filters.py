@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _SIGNED, SIGNS = "RdBu_r", "blue < 0 < red"
 _COLUMNS, _WIDEST, _TALLEST = 16, 9.6, 4.0  # maps in a row; the greatest width and height of a layer's maps in inches
+_FILTER_GAP = 9  # pixels between filters of several channels, some times the gap between their channels
 _MAPS = ("#e8edf2", "#9db4c9", STRONG, "#0a2436")  # from no answer to the strongest
 
 
@@ -39,14 +41,15 @@ def filters(weight: np.ndarray | Conv2d, columns: int | None = None) -> Figure:
     The filters of a 2-D convolution, side by side.
 
     One input channel: each filter in blue (negative) and red (positive), white at zero. Three input channels: each
-    filter as a colour picture, grey at zero. Any other number: one row an output channel, one column an input channel.
+    filter as a colour picture, grey at zero. Any other number: a row of small pictures for each filter, one an input
+    channel; where these rows are short, several filters stand side by side.
 
     Parameters
     ----------
     weight : ndarray, (out_channels, in_channels, kernel_height, kernel_width), or Conv2d
         The filters, or the layer that has them.
     columns : int, optional
-        Filters in a row; chosen to give a wide picture if not given. Not used for many input channels.
+        Filters in a row; chosen to give a wide picture if not given.
 
     Returns
     -------
@@ -71,8 +74,8 @@ def filters(weight: np.ndarray | Conv2d, columns: int | None = None) -> Figure:
     check_columns(columns)
     note = SIGNS if weight.shape[1] != 3 else "three channels as colours, grey at zero"
     if weight.shape[1] not in (1, 3):
-        columns = weight.shape[1]
-        note += "; row = output, column = input channel"
+        columns = min(columns or _filters_in_row(*weight.shape[:2]), len(weight))
+        note += "; row = output, column = input channel" if columns == 1 else "; input channels side by side"
     image = filter_mosaic(weight, columns)
     figure, axes = picture(image, f"{weight.shape[0]} filters of {times(weight.shape[1:])}", note)
     draw_filters(axes, image, largest(weight))
@@ -206,7 +209,15 @@ def filter_mosaic(weight: np.ndarray, columns: int | None) -> np.ndarray:
         colour = 0.5 + 0.5 * weight / largest(weight)
         picture = mosaic(np.moveaxis(colour, 1, -1), columns)
         return np.where(np.isnan(picture), 1.0, np.clip(picture, 0, 1))
-    return mosaic(weight.reshape(-1, *weight.shape[2:]), columns)
+    if 1 in (weight.shape[1], columns):
+        return mosaic(weight.reshape(-1, *weight.shape[2:]), columns if weight.shape[1] == 1 else weight.shape[1])
+    strips = np.stack([mosaic(of_output, weight.shape[1]) for of_output in weight])
+    return mosaic(strips, columns, gap=_FILTER_GAP)
+
+
+def _filters_in_row(outputs: int, inputs: int) -> int:
+    """So many that the picture is about twice as wide as high; 1 if one alone is as wide."""
+    return max(1, round(math.sqrt(2 * outputs * inputs) / inputs))
 
 
 def draw_filters(axes: Axes, image: np.ndarray, largest: float) -> None:
