@@ -9,7 +9,7 @@ import pytest
 import reference
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import FIRST, LAST, channels_first, channels_last, dtypes, integers, isas, views
+from strategies import FIRST, ISAS, LAST, channels_first, channels_last, dtypes, integers, isas, views
 
 import convc
 from convc import nn
@@ -80,12 +80,15 @@ def resizings(draw):
 
 
 @st.composite
-def doublings(draw):
-    """Rows of channels-first images to twice their length, which vectors serve."""
-    space = draw(st.integers(1, 4)), draw(st.integers(1, 70))
+def rows(draw):
+    """Dense rows, which vectors run along: shorter and longer than a vector, and factors that are whole numbers."""
+    n = draw(st.integers(1, 80))
+    out = draw(st.one_of(st.integers(1, 6).map(lambda factor: n * factor), st.integers(1, 300)))
     mode = draw(st.sampled_from(["nearest", "nearest-exact", "bilinear"]))
-    x = integers(np.random.default_rng(draw(st.integers(0, 99))), 1, 2, *space, dtype=draw(dtypes))
-    return Resizing(x, None, (draw(factors) + 1.0, 2.0), mode, False, False, draw(isas), draw(views))
+    corners = mode in LINEAR and draw(st.booleans())
+    size = (draw(st.integers(1, 5)), out)
+    x = integers(np.random.default_rng(draw(st.integers(0, 99))), 1, 2, 3, n, dtype=draw(dtypes))
+    return Resizing(x, size, None, mode, corners, False, draw(isas), np.ascontiguousarray)
 
 
 def close(case, ours, expected, terms):
@@ -94,7 +97,7 @@ def close(case, ours, expected, terms):
     np.testing.assert_allclose(case.first(ours), expected, rtol=0, atol=3 * tolerance * max(1, np.abs(expected).max()))
 
 
-@given(st.one_of(resizings(), doublings()))
+@given(st.one_of(resizings(), rows()))
 def test_values(case):
     convc.set_isa(case.isa)
     expected = reference.resize(case.x, case.matrices)
@@ -106,7 +109,7 @@ def test_values(case):
     np.testing.assert_array_equal(out, y)
 
 
-@given(st.one_of(resizings(), doublings()))
+@given(st.one_of(resizings(), rows()))
 def test_gradient(case):
     """That of a linear function is its transposed matrix."""
     convc.set_isa(case.isa)
@@ -116,6 +119,31 @@ def test_gradient(case):
     assert grad_x.dtype == grad.dtype
     terms = sum((matrix != 0).sum(0).max() for matrix in case.matrices)
     close(case, grad_x, expected, 12 + terms * 3)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("factor", [1, 1.3, 1.5, 2, 2.5, 3, 4, 7])
+@pytest.mark.parametrize(
+    ("mode", "corners"), [("nearest", False), ("nearest-exact", False), ("linear", False), ("linear", True)]
+)
+def test_dense_rows(mode, corners, factor, dtype, isa):
+    """Special values go where there is a weight, and not to their neighbours in a vector: a channel for each place."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(31)
+    for n in (1, 3, 8, 21, 37):
+        options = {"size": int(n * factor), "mode": mode, "align_corners": corners}
+        matrix = reference.resize_matrix(n, options["size"], mode, corners, None).astype(dtype)
+        x, grad = integers(rng, 1, n, n, dtype=dtype), integers(rng, 1, len(matrix), len(matrix), dtype=dtype)
+        tolerance = 100 * np.finfo(dtype).eps
+        np.testing.assert_allclose(convc.interpolate(x, **options)[0], x[0] @ matrix.T, rtol=0, atol=tolerance)
+        grad_x = convc.interpolate_backward(grad, (1, len(matrix), n), **options)
+        np.testing.assert_allclose(grad_x[0], grad[0] @ matrix, rtol=0, atol=tolerance)
+        x[0][np.diag_indices(n)] = np.inf
+        np.testing.assert_array_equal(~np.isfinite(convc.interpolate(x, **options)[0]), matrix.T != 0)
+        grad[0][np.diag_indices(len(matrix))] = np.nan
+        grad_x = convc.interpolate_backward(grad, (1, len(matrix), n), **options)
+        np.testing.assert_array_equal(np.isnan(grad_x[0]), matrix != 0)
 
 
 def in_pytorch(torch, case):

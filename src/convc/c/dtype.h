@@ -29,6 +29,8 @@
 #define vzip_low FN(vzip_low)
 #define vzip_high FN(vzip_high)
 #define vtranspose FN(vtranspose)
+#define vlane FN(vlane)
+#define vpermute FN(vpermute)
 #define vmul FN(vmul)
 #define vdiv FN(vdiv)
 #define vsqrt FN(vsqrt)

@@ -1,8 +1,11 @@
 /* Resizing by the nearest element or by linear interpolation, and its gradient: checks, coordinates, and how rows are shared out. */
+#include <stdlib.h>
+
 #include "resize.h"
 
 #define RESIZE_FLOPS 8.0 /* what an element costs, in flops */
-#define TASK_ELEMENTS 16384 /* of x and y, about */
+#define TASK_ELEMENTS 65536 /* of x and y, about */
+#define TABLE 16384 /* inputs and outputs of an axis at most, of which a table is made */
 
 typedef struct resize_job {
     const convc_kernels *kernels;
@@ -42,14 +45,40 @@ static resize resize_of(const convc_tensor *x, const convc_tensor *y, const conv
     return r;
 }
 
+/* Many rows need the same few taps. Whoever gets the memory frees it; where there is none, rows do without. */
+static void *make_tables(resize *r) {
+    int64_t taps = 0, firsts = 0;
+    for (int k = 0; k < 3; k++) {
+        if (r->axis[k].in + r->axis[k].out > TABLE) continue;
+        taps += r->axis[k].out;
+        firsts += r->axis[k].in;
+    }
+    tap_pair *next = malloc((size_t)taps * sizeof *next + (size_t)firsts * sizeof(int64_t)), *const memory = next;
+    int64_t *first = memory ? (int64_t *)(memory + taps) : NULL;
+    for (int k = 0; k < 3 && memory; k++) {
+        resize_axis *a = &r->axis[k];
+        if (a->in + a->out > TABLE) continue;
+        for (int64_t o = 0; o < a->out; o++) next[o] = resize_taps(a, o);
+        a->taps = next;
+        for (int64_t i = 0; i < a->in; i++) first[i] = resize_first(a, i);
+        a->firsts = first;
+        next += a->out;
+        first += a->in;
+    }
+    return memory;
+}
+
 static convc_status run_rows(convc_task run, const resize *r, const volume *written, convc_dtype dtype) {
     resize_job j = {.kernels = convc_kernels_for(dtype), .resize = *r};
     const volume *x = &r->x, *y = &r->y;
     double work =
         (double)(x->n * x->c) * ((double)(x->size[0] * x->size[1] * x->size[2]) + (double)(y->size[0] * y->size[1] * y->size[2]));
+    void *tables = make_tables(&j.resize);
     j.rows = written->n * r->groups * written->size[0] * written->size[1];
     j.tasks = work / TASK_ELEMENTS < (double)j.rows ? (int64_t)(work / TASK_ELEMENTS) + 1 : j.rows;
-    return convc_parallel(run, &j, j.tasks, RESIZE_FLOPS * work, j.kernels->resize_workspace);
+    convc_status status = convc_parallel(run, &j, j.tasks, RESIZE_FLOPS * work, j.kernels->resize_workspace);
+    free(tables);
+    return status;
 }
 
 static void forward_task(const void *context, int64_t task, void *workspace) {

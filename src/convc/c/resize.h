@@ -16,19 +16,22 @@ typedef enum resize_rule {
     RESIZE_CORNERS /* o * scale; between two inputs */
 } resize_rule;
 
-typedef struct resize_axis {
-    resize_rule rule;
-    int64_t in, out;
-    double scale;
-} resize_axis;
-
 /* An output is (1 - weight) of input low and weight of input high, which is low + 1; the weight is 0 where only low counts. */
 typedef struct tap_pair {
     int64_t low, high;
     double weight;
 } tap_pair;
 
+typedef struct resize_axis {
+    resize_rule rule;
+    int64_t in, out;
+    double scale;
+    const tap_pair *taps; /* of all outputs, and the first output of each input: made once for all rows, or NULL */
+    const int64_t *firsts;
+} resize_axis;
+
 static inline tap_pair resize_taps(const resize_axis *a, int64_t o) {
+    if (a->taps) return a->taps[o];
     double at = 0;
     switch (a->rule) {
     case RESIZE_COPY: return (tap_pair){o, o, 0};
@@ -47,6 +50,7 @@ static inline tap_pair resize_taps(const resize_axis *a, int64_t o) {
 static inline int64_t resize_first(const resize_axis *a, int64_t i) {
     if (i <= 0) return 0;
     if (i >= a->in) return a->out;
+    if (a->firsts) return a->firsts[i];
     double guess = (double)i;
     if (a->rule == RESIZE_HALF) guess = (guess + 0.5) / a->scale - 0.5;
     else if (a->rule != RESIZE_COPY) guess = a->scale > 0 ? guess / a->scale : (double)a->out;
@@ -65,13 +69,6 @@ typedef struct resize {
     int64_t columns; /* of y, computed at once */
 } resize;
 
-/* Is every element of a contiguous row met by two neighbours of y's? */
-static inline int resize_is_twofold(const resize *r) {
-    const resize_axis *a = &r->axis[2];
-    int rule = a->rule == RESIZE_NEAREST || a->rule == RESIZE_MIDDLE || a->rule == RESIZE_HALF;
-    return rule && a->scale == 0.5 && a->out == 2 * a->in && a->out <= r->columns && r->channels == 1 && r->x.stride[2] == 1;
-}
-
 /* Where a row is: number i of those in the order (n, group, d, h) of an x or y. */
 typedef struct resize_place {
     int64_t n, group, d, h;
@@ -85,6 +82,16 @@ static inline resize_place resize_row(const resize *r, const volume *v, int64_t 
     at.group = i % r->groups;
     at.n = i / r->groups;
     return at;
+}
+
+static inline void resize_next_row(const resize *r, const volume *v, resize_place *at) {
+    if (++at->h < v->size[1]) return;
+    at->h = 0;
+    if (++at->d < v->size[0]) return;
+    at->d = 0;
+    if (++at->group < r->groups) return;
+    at->group = 0;
+    at->n++;
 }
 
 static inline int64_t resize_offset(const resize *r, const volume *v, int64_t n, int64_t group, int64_t d, int64_t h) {

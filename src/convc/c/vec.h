@@ -17,10 +17,16 @@
  *   vsquare_rest(a, s)     a * a - s, where s is a * a rounded, nearly exactly; for a that are no very large numbers
  *   vzip_low(a, b)         a[0], b[0], a[1], b[1], ...; vzip_high goes on from there
  *   vtranspose(v)          VL vectors as the rows of a square become its columns
- *   vload_step(p, step)    p[0], p[step], ...; step is 1 or 2; reads nothing beyond the last of them */
+ *   vload_step(p, step)    p[0], p[step], ...; step is 1 or 2; reads nothing beyond the last of them
+ *   vpermute(v, from)      lane i is lane k of v, where from[i] is vlane(k) */
 
 #undef VL
 #undef X
+#if F64
+typedef uint64_t FN(word);
+#else
+typedef uint32_t FN(word);
+#endif
 
 #if defined(VEC_AVX512)
 #include <immintrin.h>
@@ -236,7 +242,6 @@ static inline vec vzip_high(vec a, vec b) { return X(unpackhi)(a, b); }
 #define VL 2
 typedef float64x2_t vec;
 typedef uint64x2_t vmask;
-typedef uint64_t FN(lane);
 static inline vmask FN(bits)(vec a) { return vreinterpretq_u64_f64(a); }
 static inline vec FN(from_bits)(vmask a) { return vreinterpretq_f64_u64(a); }
 #else
@@ -245,7 +250,6 @@ static inline vec FN(from_bits)(vmask a) { return vreinterpretq_f64_u64(a); }
 #define VL 4
 typedef float32x4_t vec;
 typedef uint32x4_t vmask;
-typedef uint32_t FN(lane);
 static inline vmask FN(bits)(vec a) { return vreinterpretq_u32_f32(a); }
 static inline vec FN(from_bits)(vmask a) { return vreinterpretq_f32_u32(a); }
 #endif
@@ -260,15 +264,15 @@ static inline vec vdiv(vec a, vec b) { return X(divq)(a, b); }
 static inline vec vsqrt(vec a) { return X(sqrtq)(a); }
 static inline vec vfma(vec a, vec b, vec c) { return X(fmaq)(c, a, b); }
 static inline vmask vgt(vec a, vec b) { return X(cgtq)(a, b); }
-static inline vmask visnan(vec a) { return BITS(eorq)(X(ceqq)(a, a), BITS(dupq_n)((FN(lane)) - 1)); }
+static inline vmask visnan(vec a) { return BITS(eorq)(X(ceqq)(a, a), BITS(dupq_n)((FN(word)) - 1)); }
 static inline vmask vmask_or(vmask a, vmask b) { return BITS(orrq)(a, b); }
 static inline vec vselect(vmask m, vec a, vec b) { return X(bslq)(m, a, b); }
 static inline vec vmax_or_second(vec a, vec b) { return vselect(vgt(a, b), a, b); }
 static inline vec vor(vec a, vec b) { return FN(from_bits)(BITS(orrq)(FN(bits)(a), FN(bits)(b))); }
 static inline vec vexponent(vec a) { return FN(from_bits)(BITS(shlq_n)(FN(bits)(a), F64 ? 52 : 23)); }
 static inline vmask vlanes(int lo, int hi) {
-    FN(lane) on[VL];
-    for (int i = 0; i < VL; i++) on[i] = lo <= i && i < hi ? (FN(lane)) - 1 : 0;
+    FN(word) on[VL];
+    for (int i = 0; i < VL; i++) on[i] = lo <= i && i < hi ? (FN(word)) - 1 : 0;
     return BITS(ld1q)(on);
 }
 static inline vec veven(vec a, vec b) {
@@ -281,7 +285,7 @@ static inline vec veven(vec a, vec b) {
 static inline vec vzip_low(vec a, vec b) { return X(zip1q)(a, b); }
 static inline vec vzip_high(vec a, vec b) { return X(zip2q)(a, b); }
 static inline vec vload_masked(const real *p, vmask m) {
-    FN(lane) on[VL];
+    FN(word) on[VL];
     real lanes[VL];
     BITS(st1q)(on, m);
     for (int i = 0; i < VL; i++) lanes[i] = on[i] ? p[i] : 0;
@@ -298,11 +302,6 @@ static inline void vstore_first(real *p, vec v, int n) {
 #define VL 1
 typedef real vec;
 typedef int vmask;
-#if F64
-typedef uint64_t FN(word);
-#else
-typedef uint32_t FN(word);
-#endif
 static inline vec vzero(void) { return 0; }
 static inline vec vset1(real x) { return x; }
 static inline vec vload(const real *p) { return *p; }
@@ -384,6 +383,29 @@ static inline vec vminus_abs(vec a) { return vor(a, vset1((real)-0.0)); }
 #else
 static inline vec vminus_abs(vec a) { return (real)copysign((double)a, -1.0); }
 #endif
+
+#if defined(VEC_AVX2) && F64 /* of a permutation of 32-bit halves, which is the only one by a variable */
+static inline FN(word) vlane(int64_t k) { return (FN(word))(2 * k) | (FN(word))(2 * k + 1) << 32; }
+#else
+static inline FN(word) vlane(int64_t k) { return (FN(word))k; }
+#endif
+static inline vec vpermute(vec v, const FN(word) * from) {
+#if defined(VEC_AVX512)
+    return X(permutexvar)(_mm512_loadu_si512(from), v);
+#elif defined(VEC_AVX2)
+    __m256i lanes = _mm256_loadu_si256((const __m256i *)from);
+#if F64
+    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(v), lanes));
+#else
+    return _mm256_permutevar8x32_ps(v, lanes);
+#endif
+#else
+    real old[VL], lanes[VL];
+    vstore(old, v);
+    for (int i = 0; i < VL; i++) lanes[i] = old[from[i]];
+    return vload(lanes);
+#endif
+}
 
 /* Elements one or two apart: what of memory lanes lo <= i < hi are in, and those lanes, the others zero. */
 typedef struct vspan {

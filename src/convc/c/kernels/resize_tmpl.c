@@ -2,21 +2,38 @@
  * beside it. */
 
 #undef RESIZE_WORKSPACE
+#undef MARGIN
 #define RESIZE_WORKSPACE sizeof(FN(resize_lines))
+#define RESIZE_TAPS 32 /* columns that an element of x goes to, at most, where vectors run along x backwards */
+#define MARGIN (RESIZE_TAPS + 4 * VL) /* zeros on either side of a line that windows may reach into */
 
-/* A block of columns: the taps as offsets in a row of x, their weights, and stretched rows, each with the number of the row that it is. */
+/* A block of columns: the taps as offsets in a row of x, their weights, and stretched rows, each with the number of the row that it is.
+ * The lines of a block end in whole vectors. */
 typedef struct FN(resize_lines) {
     int64_t low[RESIZE_ROW], high[RESIZE_ROW], number[4];
-    real near[RESIZE_ROW], far[RESIZE_ROW], row[4][RESIZE_ROW], sum[RESIZE_ROW];
+    real near[RESIZE_ROW], far[RESIZE_ROW], row[4][RESIZE_ROW];
+    real line[MARGIN + RESIZE_ROW + MARGIN], *sum; /* which is the line between its margins */
+    /* Forward, where a vector of columns lies in two vectors of x, at `base` from the row: which lanes of these. */
+    int is_shuffle, is_nearest;
+    int64_t base[2][RESIZE_ROW / VL];
+    FN(word) lane[2][RESIZE_ROW];
+    /* Backward, where `taps` is not 0: elements first .. first + count of x are sums of so many columns from `from` on, which grows by
+     * `step` from element to element if that is not 0, times `part`, tap by tap, each a line of whole vectors. */
+    int64_t taps, step, first, count, from[RESIZE_ROW];
+    int has_holes; /* columns between those with a part that have none: they may hold NaNs */
+    real part[4 * RESIZE_ROW];
 } FN(resize_lines);
 
 static void FN(load_columns)(const resize *r, int64_t first, int64_t count, FN(resize_lines) * l) {
+    l->sum = l->line + MARGIN;
+    l->is_nearest = 1;
     for (int64_t j = 0; j < count; j++) {
         tap_pair t = resize_taps(&r->axis[2], first + j);
         l->low[j] = t.low * r->x.stride[2];
         l->high[j] = t.high * r->x.stride[2];
         l->near[j] = (real)(1 - t.weight);
         l->far[j] = (real)t.weight;
+        l->is_nearest &= l->far[j] == 0;
     }
     for (int i = 0; i < 4; i++) l->number[i] = -1;
 }
@@ -63,50 +80,54 @@ static inline void FN(add_weighed)(const real *from, real weight, real *to, int6
 
 /* ---- columns forward ---- */
 
-/* Columns j..end of a stretched row. A weight of 0 must not make an infinity NaN. */
-static inline void FN(stretch_some)(const FN(resize_lines) * l, const real *x, int64_t j, int64_t end, real *to) {
-    for (; j < end; j++) {
-        real low = x[l->low[j]], between = low * l->near[j] + x[l->high[j]] * l->far[j];
-        to[j] = l->far[j] == 0 ? low : between;
+/* Finds the vectors of x that hold what each vector of columns needs, if one holds the low taps and one the high taps. */
+static void FN(find_shuffle)(const resize *r, int64_t count, FN(resize_lines) * l) {
+    int64_t last = max_i64(r->x.size[2] - VL, 0);
+    l->is_shuffle = r->channels == 1 && r->x.stride[2] == 1;
+    for (int64_t j = 0; j < count && l->is_shuffle; j++) {
+        int64_t v = j / VL;
+        if (j % VL == 0) {
+            l->base[0][v] = min_i64(l->low[j], last);
+            l->base[1][v] = min_i64(l->low[j] + 1, last);
+        }
+        int64_t low = l->low[j] - l->base[0][v], high = max_i64(l->high[j] - l->base[1][v], 0); /* below 0 it has no weight */
+        l->is_shuffle = low < VL && high < VL;
+        l->lane[0][j] = vlane(low);
+        l->lane[1][j] = vlane(high);
+    }
+    for (int64_t j = count; j % VL; j++) {
+        l->lane[0][j] = l->lane[1][j] = vlane(0);
+        l->near[j] = l->far[j] = 0;
     }
 }
 
-/* Elements i .. i + VL of x, twice each; or between neighbours, which columns 2 and 3 show the weights of. */
-static inline ALWAYS_INLINE void FN(double_some)(const FN(resize_lines) * l, const real *x, int64_t i, const int linear,
-                                                 real *to) {
-    vec here = vload(x + i), even = here, odd = here;
-    if (linear) {
-        even = vadd(vmul(vload(x + i - 1), vset1(l->near[2])), vmul(here, vset1(l->far[2])));
-        odd = vadd(vmul(here, vset1(l->near[3])), vmul(vload(x + i + 1), vset1(l->far[3])));
+static inline ALWAYS_INLINE void FN(shuffle)(const FN(resize_lines) * l, const real *x, int64_t count, const int is_nearest,
+                                             real *to) {
+    for (int64_t j = 0, v = 0; j < count; j += VL, v++) {
+        vec low = vpermute(vload(x + l->base[0][v]), l->lane[0] + j);
+        if (!is_nearest) {
+            vec high = vpermute(vload(x + l->base[1][v]), l->lane[1] + j), far = vload(l->far + j);
+            low = vselect(vgt(far, vzero()), vadd(vmul(low, vload(l->near + j)), vmul(high, far)), low);
+        }
+        vstore(to + j, low);
     }
-    vstore(to + 2 * i, vzip_low(even, odd));
-    vstore(to + 2 * i + VL, vzip_high(even, odd));
 }
 
-/* A whole row to twice its length; the last vector overlaps the one before it. */
-static inline ALWAYS_INLINE void FN(double_row)(const FN(resize_lines) * l, const real *x, int64_t n, const int linear,
-                                                real *to) {
-    int64_t first = linear, end = n - linear; /* with both neighbours */
-    if (end - first < VL) {
-        FN(stretch_some)(l, x, 0, 2 * n, to);
-        return;
-    }
-    FN(stretch_some)(l, x, 0, 2 * first, to);
-    for (int64_t i = first; i < end; i += VL) FN(double_some)(l, x, min_i64(i, end - VL), linear, to);
-    FN(stretch_some)(l, x, 2 * end, 2 * n, to);
-}
-
-/* A row of x at the block's columns. */
-static void FN(stretch)(const resize *r, const FN(resize_lines) * l, const real *x, int64_t count, int64_t channels, real *to) {
-    int linear = r->axis[2].rule >= RESIZE_HALF;
-    if (resize_is_twofold(r)) {
-        if (linear) FN(double_row)(l, x, count / 2, 1, to);
-        else FN(double_row)(l, x, count / 2, 0, to);
-        return;
-    }
-    if (channels == 1 && linear) FN(stretch_some)(l, x, 0, count, to);
-    else if (channels == 1)
+/* A row of x, `width` long, at the block's columns. A weight of 0 must not make an infinity NaN. */
+static void FN(stretch)(const FN(resize_lines) * l, const real *x, int64_t width, int64_t count, int64_t channels, real *to) {
+    real whole[VL] = {0};
+    if (l->is_shuffle) {
+        if (width < VL) x = memcpy(whole, x, (size_t)width * sizeof *x);
+        if (l->is_nearest) FN(shuffle)(l, x, count, 1, to);
+        else FN(shuffle)(l, x, count, 0, to);
+    } else if (channels == 1 && l->is_nearest) {
         for (int64_t j = 0; j < count; j++) to[j] = x[l->low[j]];
+    } else if (channels == 1) {
+        for (int64_t j = 0; j < count; j++) {
+            real low = x[l->low[j]], between = low * l->near[j] + x[l->high[j]] * l->far[j];
+            to[j] = l->far[j] == 0 ? low : between;
+        }
+    }
     for (int64_t j = 0; j < count && channels > 1; j++, to += channels) {
         const real *const from[2] = {x + l->low[j], x + l->high[j]}, weights[2] = {l->near[j], l->far[j]};
         if (l->far[j] == 0) memcpy(to, from[0], (size_t)channels * sizeof *to);
@@ -127,8 +148,8 @@ static FN(resize_sources)
         int64_t slot = in_d % 2 * 2 + in_h % 2;
         int64_t number = ((at->n * r->groups + at->group) * r->x.size[0] + in_d) * r->x.size[1] + in_h;
         if (l->number[slot] != number)
-            FN(stretch)(r, l, (const real *)r->x.data + resize_offset(r, &r->x, at->n, at->group, in_d, in_h), count, channels,
-                        l->row[slot]);
+            FN(stretch)(l, (const real *)r->x.data + resize_offset(r, &r->x, at->n, at->group, in_d, in_h), r->x.size[2], count,
+                        channels, l->row[slot]);
         l->number[slot] = number;
         s.from[s.count] = l->row[slot];
         s.weight[s.count++] = (real)part;
@@ -144,8 +165,9 @@ static void FN(resize_rows)(const resize *r, int64_t begin, int64_t end, void *w
     for (int64_t first = 0; first < y->size[2]; first += r->columns) {
         int64_t count = min_i64(r->columns, y->size[2] - first);
         FN(load_columns)(r, first, count, l);
-        for (int64_t i = begin; i < end; i++) {
-            resize_place at = resize_row(r, y, i);
+        FN(find_shuffle)(r, count, l);
+        resize_place at = resize_row(r, y, begin);
+        for (int64_t i = begin; i < end; i++, resize_next_row(r, y, &at)) {
             int64_t channels = min_i64(r->channels, y->c - at.group * r->channels), n = count * channels;
             FN(resize_sources) s = FN(sources_of)(r, &at, count, channels, l);
             real *to = (real *)y->data + resize_offset(r, y, at.n, at.group, at.d, at.h) + first * step;
@@ -191,43 +213,98 @@ static void FN(gather_rows)(const resize *r, const resize_place *at, int64_t fir
     else memset(l->sum, 0, (size_t)n * sizeof *l->sum);
 }
 
-/* Adds columns j..end of a sum to the elements of a row of x that they came from. */
-static void FN(shrink)(const FN(resize_lines) * l, int64_t j, int64_t end, int64_t channels, real *x) {
-    const real *sum = l->sum + j * channels;
-    for (; j < end; j++, sum += channels) {
+/* The columns that each of n elements of x gathers from: as many as any needs, and evenly apart if two more are enough for that. */
+static void FN(find_columns)(int64_t n, int64_t count, FN(resize_lines) * l) {
+    int64_t step = (count + n / 2) / n, lowest = 0, most = 0, even = 0, end = 0;
+    for (int64_t i = 0, j = 0; i < n; i++) { /* begins where i is the high tap, ends where it is the low one */
+        while (j < count && l->high[j] - l->first < i) j++;
+        for (end = max_i64(end, j); end < count && l->low[end] - l->first <= i;) end++;
+        l->from[i] = j;
+        most = max_i64(most, end - j);
+        lowest = min_i64(lowest, j - step * i);
+        even = max_i64(even, end - step * i);
+    }
+    even -= lowest;
+    l->step = even <= most + 2 ? step : 0;
+    l->taps = l->step ? even : most;
+    for (int64_t i = 0; i < n && l->step; i++) l->from[i] = step * i + lowest;
+}
+
+/* Turns the columns' taps around, where x is stretched, but not too far. */
+static void FN(find_parts)(const resize *r, int64_t count, FN(resize_lines) * l) {
+    int64_t n = l->high[count - 1] + 1 - l->low[0], pitch = ceil_div(n, VL) * VL;
+    l->taps = l->has_holes = 0;
+    l->first = l->low[0];
+    l->count = n;
+    if (r->channels > 1 || r->x.stride[2] != 1 || n > count || pitch > RESIZE_ROW) return;
+    FN(find_columns)(n, count, l);
+    if (l->taps > RESIZE_TAPS || l->taps * pitch > 4 * RESIZE_ROW) {
+        l->taps = 0;
+        return;
+    }
+    for (int64_t i = n; i < pitch; i++) l->from[i] = l->from[n - 1];
+    memset(l->part, 0, (size_t)(l->taps * pitch) * sizeof *l->part);
+    for (int64_t j = 0; j < count; j++) {
+        int64_t low = l->low[j] - l->first, high = l->high[j] - l->first;
+        l->part[(j - l->from[low]) * pitch + low] += l->near[j];
+        l->part[(j - l->from[high]) * pitch + high] += l->far[j];
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t t = max_i64(-l->from[i], 0); t < l->taps && l->from[i] + t < count; t++)
+            l->has_holes |= l->part[t * pitch + i] == 0;
+    memset(l->line, 0, MARGIN * sizeof *l->line);
+    memset(l->sum + count, 0, MARGIN * sizeof *l->sum);
+}
+
+static inline ALWAYS_INLINE vec FN(pick_columns)(const real *p, const int64_t step, int64_t lanes) {
+    if (step != 4) return FN(pick)(p, step, lanes);
+    return veven(vload_step(p, 2), vload_step(p + 2 * VL - 2, 2));
+}
+
+/* Adds to each element of a row of x the columns that came from it. */
+static inline ALWAYS_INLINE void FN(gather_columns)(const FN(resize_lines) * l, const int64_t step, const int has_holes,
+                                                    real *x) {
+    int64_t pitch = ceil_div(l->count, VL) * VL;
+    real lane[VL];
+    for (int64_t i = 0; i < l->count; i += VL) {
+        int lanes = (int)min_i64(VL, l->count - i);
+        vec sum = lanes == VL ? vload(x + i) : vload_masked(x + i, vlanes(0, lanes));
+        for (int64_t t = 0; t < l->taps; t++) {
+            vec column, part = vload(l->part + t * pitch + i);
+            for (int k = 0; k < VL && step == 0; k++) lane[k] = l->sum[l->from[i + k] + t];
+            column = step ? FN(pick_columns)(l->sum + l->from[i] + t, step, lanes) : vload(lane);
+            if (has_holes) column = vselect(vgt(part, vzero()), column, vzero());
+            sum = vfma(column, part, sum);
+        }
+        vstore_first(x + i, sum, lanes);
+    }
+}
+
+static inline ALWAYS_INLINE void FN(gather_each)(const FN(resize_lines) * l, const int64_t step, real *x) {
+    if (l->has_holes) FN(gather_columns)(l, step, 1, x);
+    else FN(gather_columns)(l, step, 0, x);
+}
+
+static void FN(gather)(const FN(resize_lines) * l, real *x) {
+    switch (l->step) {
+    case 0: FN(gather_each)(l, 0, x); break;
+    case 1: FN(gather_each)(l, 1, x); break;
+    case 2: FN(gather_each)(l, 2, x); break;
+    case 4: FN(gather_each)(l, 4, x); break;
+    default: FN(gather_each)(l, l->step, x); break;
+    }
+}
+
+/* Adds the columns of a sum to the elements of a row of x that they came from. */
+static void FN(shrink)(const FN(resize_lines) * l, int64_t count, int64_t channels, real *x) {
+    const real *sum = l->sum;
+    for (int64_t j = 0; j < count; j++, sum += channels) {
         if (channels > 1) FN(add_weighed)(sum, l->near[j], x + l->low[j], channels);
         else x[l->low[j]] += *sum * l->near[j];
         if (l->far[j] == 0) continue;
         if (channels > 1) FN(add_weighed)(sum, l->far[j], x + l->high[j], channels);
         else x[l->high[j]] += *sum * l->far[j];
     }
-}
-
-/* The reverse of double_row: elements first..end of x are set from the columns of both and, if linear, of their neighbours. */
-static inline ALWAYS_INLINE void FN(halve_row)(const FN(resize_lines) * l, int64_t first, int64_t end, const int linear,
-                                               real *x) {
-    for (int64_t next = first; next < end; next += VL) {
-        int64_t i = min_i64(next, end - VL);
-        vec even = vload_step(l->sum + 2 * i, 2), odd = vload_step(l->sum + 2 * i + 1, 2), sum;
-        if (linear) {
-            vec before = vload_step(l->sum + 2 * i - 1, 2), after = vload_step(l->sum + 2 * i + 2, 2);
-            sum = vfma(odd, vset1(l->near[3]), vmul(even, vset1(l->far[2])));
-            sum = vfma(after, vset1(l->near[2]), vfma(before, vset1(l->far[3]), sum));
-        } else sum = vadd(even, odd);
-        vstore(x + i, sum);
-    }
-}
-
-static void FN(shrink_row)(const resize *r, const FN(resize_lines) * l, int64_t count, int64_t channels, real *x) {
-    int linear = r->axis[2].rule >= RESIZE_HALF;
-    int64_t n = r->axis[2].in;
-    if (!resize_is_twofold(r) || n < VL + 4) {
-        FN(shrink)(l, 0, count, channels, x);
-    } else if (linear) {
-        FN(shrink)(l, 0, 4, 1, x); /* for the first element and the last; what others get here is replaced */
-        FN(shrink)(l, count - 4, count, 1, x);
-        FN(halve_row)(l, 1, n - 1, 1, x);
-    } else FN(halve_row)(l, 0, n, 0, x);
 }
 
 /* Rows begin..end of the gradient of x, in the order of resize_row */
@@ -237,15 +314,17 @@ static void FN(resize_rows_backward)(const resize *r, int64_t begin, int64_t end
     for (int64_t first = 0; first < r->y.size[2]; first += r->columns) {
         int64_t count = min_i64(r->columns, r->y.size[2] - first);
         FN(load_columns)(r, first, count, l);
-        for (int64_t i = begin; i < end; i++) {
-            resize_place at = resize_row(r, x, i);
+        FN(find_parts)(r, count, l);
+        resize_place at = resize_row(r, x, begin);
+        for (int64_t i = begin; i < end; i++, resize_next_row(r, x, &at)) {
             int64_t channels = min_i64(r->channels, x->c - at.group * r->channels);
             real *row = (real *)x->data + resize_offset(r, x, at.n, at.group, at.d, at.h);
             if (first == 0 && x->stride[2] == channels) FN(zero_run)(row, x->size[2] * channels);
             else
                 for (int64_t j = 0; j < x->size[2] && first == 0; j++) FN(zero_run)(row + j * x->stride[2], channels);
             FN(gather_rows)(r, &at, first, count, channels, l);
-            FN(shrink_row)(r, l, count, channels, row);
+            if (l->taps) FN(gather)(l, row + l->first);
+            else FN(shrink)(l, count, channels, row);
         }
     }
 }
