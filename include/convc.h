@@ -5,7 +5,8 @@
  * permuted strides. Inputs may have any strides, negative and zero ones included; outputs must not alias inputs or themselves.
  *
  * Every function checks its arguments, returns a status, and on failure writes nothing and leaves a sentence in
- * convc_last_error(). No function aborts, prints, or keeps a pointer that it was given. */
+ * convc_last_error(). Two things leave an output unfinished: an interrupt, and wrong indices that a gradient of pooling or
+ * unpooling comes upon. No function aborts, prints, or keeps a pointer that it was given. */
 #ifndef CONVC_H
 #define CONVC_H
 

@@ -246,6 +246,16 @@ def test_gradient_of_norms_beside_tiny_ones(kernel, stride, isa):
     np.testing.assert_allclose(grad_x, wide, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_infinities_between_the_windows_of_a_norm(layout):
+    x = np.ones((1, 1, 2, 8), np.float32)
+    x[..., 3] = np.inf
+    x = x if layout == "NCHW" else np.ascontiguousarray(channels_last(x))
+    y = convc.lp_pool2d(x, 2, 2, 4, layout=layout)
+    grad_x = convc.lp_pool2d_backward(np.ones_like(y), x, y, 2, 2, 4, layout=layout)
+    np.testing.assert_array_equal(grad_x.reshape(2, 8), [[0.5, 0.5, 0, 0, 0.5, 0.5, 0, 0]] * 2)
+
+
 def test_gradient_of_norms_where_there_is_none():
     x = np.array([[[0.0, 0.0, 4.0, 0.0]]])
     for p, expected in ((0.5, [0, 0, 1, 0]), (1, [0, 0, 1, 1]), (2, [0, 0, 1, 0]), (3, [0, 0, 1, 0])):

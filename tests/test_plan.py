@@ -80,6 +80,10 @@ def test_weights_that_claim_to_be_huge():
     weight = np.broadcast_to(one, (many, 1, 2, 3, 3))
     with pytest.raises(MemoryError, match="packed weights"):
         convc.prepare(weight, None, (1, many, 2, 3, 3), groups=many, algorithm="winograd")
+    for many in (2**64 // 1152 + 1, 2**64 // (9 * 32 * 16) + 1):  # what a group takes before it is transformed
+        weight = np.broadcast_to(one, (many, 1, 3, 3))
+        with pytest.raises(MemoryError, match="packed weights"):
+            convc.prepare(weight, None, (1, many, 3, 3), groups=many, padding=1, algorithm="winograd")
 
 
 def test_attributes():

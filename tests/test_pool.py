@@ -150,6 +150,19 @@ def test_empty_batch():
     assert convc.max_pool2d_backward(y, indices, x.shape).shape == x.shape
 
 
+def test_gradient_of_dilated_windows_channels_last():
+    """Of two rows that windows skip one between, the upper one's maximum may lie below the lower one's."""
+    x = np.zeros((1, 10, 64, 256), np.float32)
+    x[0] += np.array([10, 9, 9, 3, 1, 8, 2, 9, 3, 10], np.float32).reshape(-1, 1, 1)
+    x[0, 1, 5, 7] = 0
+    y, indices = convc.max_pool2d(x, (2, 1), 1, 0, (2, 1), layout="NHWC", return_indices=True)
+    grad = np.ones_like(y)
+    grad_x = convc.max_pool2d_backward(grad, indices, x.shape, layout="NHWC")
+    first = [np.ascontiguousarray(channels_first(a)) for a in (grad, indices)]
+    np.testing.assert_array_equal(channels_first(grad_x), convc.max_pool2d_backward(*first, (1, 256, 10, 64)))
+    assert grad_x.sum() == y.size
+
+
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (5, 1, 2), (7, 3, 0)])
 def test_gradients_channels_last_in_bands_of_rows(kernel, stride, padding):
     """Large enough to be shared out by rows, where windows of neighbouring bands overlap or not; any indices."""
@@ -157,7 +170,9 @@ def test_gradients_channels_last_in_bands_of_rows(kernel, stride, padding):
     x = rng.standard_normal((2, 61, 90, 93)).astype(np.float32)
     y, indices = convc.max_pool2d(x, kernel, stride, padding, return_indices=True)
     grad = rng.integers(-9, 10, y.shape).astype(np.float32)
-    for places in (indices, rng.integers(0, 90 * 93, y.shape), indices[:, :, ::-1]):
+    rising = np.broadcast_to(np.arange(y.shape[2]).reshape(-1, 1) * 93, y.shape).copy()
+    rising[:, 7, y.shape[2] // 4] += 93 * 93 // 2  # one row reaches beyond those below it, as dilated windows may
+    for places in (indices, rng.integers(0, 90 * 93, y.shape), indices[:, :, ::-1], np.minimum(rising, 90 * 93 - 1)):
         expected = convc.max_pool2d_backward(grad, places, x.shape)
         moved = [np.ascontiguousarray(channels_last(a)) for a in (grad, places)]
         for threads in (1, 2, 5):

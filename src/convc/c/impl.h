@@ -261,10 +261,11 @@ typedef struct convc_kernels {
     void (*winograd_weight_rows)(const struct winograd_job *job, int64_t task, void *workspace);
     /* im2col_tmpl.c: plane (d, h, w) = the sum of all columns of one channel; `rows` are the taps' rows, stride_l the positions'. */
     void (*col2im_plane)(const struct conv *c, const void *cols, const axis *rows, int64_t stride_l, void *plane);
-    /* pool_tmpl.c: outputs begin..end in the order of pool_place. */
+    /* max_pool_tmpl.c: outputs begin..end in the order of pool_place. */
     void (*max_pool)(const struct pool *p, int64_t begin, int64_t end, void *workspace);
     size_t pool_workspace; /* bytes */
-    /* unpool_tmpl.c; `how` is an enum pool_move. Returns whether all indices are valid. */
+    /* unpool_tmpl.c; `how` is an enum pool_move. Returns whether all indices are valid. And the span of those of rows row0..row1 of
+     * outputs of image n, all channels. */
     int (*pool_move)(const struct pool *p, const struct move_share *share, int how);
     struct index_span (*index_reach)(const struct pool *p, int64_t n, int64_t row0, int64_t row1);
     /* avg_pool_tmpl.c: outputs begin..end of channels c0..c1 (all but channels-last ones have one channel each anyway); and the

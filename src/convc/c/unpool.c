@@ -105,12 +105,14 @@ static void band_task(const void *context, int64_t task, void *workspace) {
     j->band[task] = j->kernels->index_reach(&j->pool, n, split_point(rows, j->bands, b), split_point(rows, j->bands, b + 1));
 }
 
-/* Bands that are two apart share no pixel, and no pixel lies before them that a later one adds to. */
+/* Where the first and the last indices of bands rise, and bands that are two apart share no pixel, only bands that are side by side
+ * reach the same ones. */
 static int bands_are_apart(const move_job *j) {
     for (int64_t n = 0; n < j->pool.x.n; n++)
         for (int64_t b = 0; b + 1 < j->bands; b++) {
             const index_span *at = j->band + n * j->bands + b;
-            if (at[1].first < at[0].first || (b + 2 < j->bands && at[2].first <= at[0].last)) return 0;
+            if (at[1].first < at[0].first || at[1].last < at[0].last) return 0;
+            if (b + 2 < j->bands && at[2].first <= at[0].last) return 0;
         }
     return 1;
 }
@@ -162,7 +164,7 @@ static convc_status run_move(const convc_tensor *large, const char *name, const 
             if (bands[i].first < 0 || bands[i].last >= end) return range_error(end, name);
         if (bands_are_apart(&j)) return move_bands(&j, work);
     }
-    if (how == POOL_PUT) TRY(check_range(indices, end, name)); /* before anything is written to the caller's array */
+    if (how == POOL_PUT) TRY(check_range(indices, end, name)); /* before anything is written; gradients are checked in passing */
     j.parts = convc_channel_parts(&j.pool, work);
     TRY(convc_parallel(move_task, &j, j.pool.x.n * j.parts, POOL_FLOPS * work, 0));
     return atomic_load(&wrong) ? range_error(end, name) : CONVC_OK;

@@ -89,7 +89,8 @@ static convc_status run_step(const winograd_job *j, void (*run)(const winograd_j
     return convc_parallel(step_task, &s, tasks, flops, kernels->winograd_workspace);
 }
 
-static convc_status load_filters(const winograd_job *j, const convc_kernels *kernels) {
+/* To u, where plans keep them. */
+static convc_status load_all_filters(const winograd_job *j, const convc_kernels *kernels) {
     int64_t tasks = j->chunk * j->c->w.size[0] * j->vectors;
     return run_step(j, kernels->winograd_load, tasks, (double)(tasks * kernels->nr * kernels->lanes * 9), kernels);
 }
@@ -117,31 +118,35 @@ static convc_status multiply(winograd_job *j, const convc_kernels *kernels) {
 }
 
 /* ---- what a plan keeps: transformed filters, or, where they are too many for the caches, the filters as their transform reads them:
- * reading four times as much from memory would take longer than transforming them again ---- */
+ * reading several times as much from memory would take longer than transforming them again ---- */
 
-static int64_t transformed_bytes(const conv *c, algorithm how, const convc_kernels *kernels) {
+/* Bytes of all filters in either form, or -1. */
+typedef struct kept_filters {
+    int is_transformed;
+    int64_t bytes;
+} kept_filters;
+
+static kept_filters what_to_keep(const conv *c, algorithm how, const convc_kernels *kernels) {
     winograd_job j = job_of(c, how, kernels);
-    return convc_times(convc_times(c->groups, j.panels), panel_bytes(&j, kernels));
-}
-
-static int keeps_transformed(const conv *c, algorithm how, const convc_kernels *kernels) {
-    int64_t bytes = transformed_bytes(c, how, kernels);
-    return bytes >= 0 && bytes <= CACHED_WEIGHTS;
+    int64_t panels = convc_times(c->groups, j.panels), transformed = convc_times(panels, panel_bytes(&j, kernels));
+    int64_t loaded = convc_times(panels, winograd_loaded(&j, kernels->nr, kernels->lanes));
+    loaded = convc_times(loaded, convc_itemsize(c->dtype));
+    if (transformed >= 0 && (transformed <= CACHED_WEIGHTS || transformed <= loaded)) return (kept_filters){1, transformed};
+    return (kept_filters){0, loaded};
 }
 
 int64_t convc_winograd_size(const conv *c, algorithm how, const convc_kernels *kernels) {
-    if (keeps_transformed(c, how, kernels)) return transformed_bytes(c, how, kernels) / convc_itemsize(c->dtype);
-    winograd_job j = job_of(c, how, kernels);
-    return c->groups * j.panels * winograd_loaded(&j, kernels->nr, kernels->lanes);
+    int64_t bytes = what_to_keep(c, how, kernels).bytes;
+    return bytes < 0 ? bytes : bytes / convc_itemsize(c->dtype);
 }
 
 convc_status convc_winograd_pack(const conv *c, algorithm how, const convc_kernels *kernels, void *packed) {
     winograd_job j = job_of(c, how, kernels);
-    int transformed = keeps_transformed(c, how, kernels);
+    int is_transformed = what_to_keep(c, how, kernels).is_transformed;
     j.chunk = j.panels;
     for (; j.group < c->groups; j.group++) {
-        j.u = (char *)packed + (transformed ? j.group * j.panels * panel_bytes(&j, kernels) : 0);
-        TRY(transformed ? transform_filters(&j, kernels) : load_filters(&j, kernels));
+        j.u = (char *)packed + (is_transformed ? j.group * j.panels * panel_bytes(&j, kernels) : 0);
+        TRY(is_transformed ? transform_filters(&j, kernels) : load_all_filters(&j, kernels));
     }
     return CONVC_OK;
 }
@@ -193,7 +198,7 @@ static convc_status run(const conv *c, const conv *forward, algorithm how, const
 }
 
 convc_status convc_winograd_run(const conv *c, algorithm how, const convc_kernels *kernels, const void *packed) {
-    if (!packed || keeps_transformed(c, how, kernels)) return run(c, NULL, how, kernels, packed, NULL);
+    if (!packed || what_to_keep(c, how, kernels).is_transformed) return run(c, NULL, how, kernels, packed, NULL);
     return run(c, NULL, how, kernels, NULL, packed);
 }
 

@@ -29,15 +29,16 @@ typedef struct winograd_job {
     int64_t parts, blocks, shares; /* tasks: parts x depth vectors to transform, blocks x shares of the chunk to multiply */
     void *v; /* (some points, block of depth, tile, row of winograd_lda) */
     void *u; /* of the chunk: (panel, point, depth, nr) */
-    const void *loaded; /* all filters, not transformed, or NULL: (panel, vector of its nr, channel, 9, lane) */
+    /* All filters, not transformed, or NULL: (group, panel, vector of its nr, plane of the kernel, channel in whole vectors, tap, lane) */
+    const void *loaded;
     /* For the gradient of the weights, Z (point, panel, tile, nr) are transformed gradients and M (point, depth, chunk * nr) =
      * V' @ Z the sums over all tiles. */
     void *z, *m;
 } winograd_job;
 
-/* Elements of one panel of filters that are loaded, but not transformed. */
+/* Elements of one panel of filters that are loaded, but not transformed; or -1. */
 static inline int64_t winograd_loaded(const winograd_job *j, int64_t nr, int64_t lanes) {
-    return 9 * nr * j->c->w.size[0] * j->vectors * lanes;
+    return convc_times(convc_times(9 * nr * lanes, j->vectors), j->c->w.size[0]);
 }
 
 #endif

@@ -480,6 +480,7 @@ static void FN(spread_strip)(const FN(avg_strip) * s, const place *at, real *lin
     const pool *p = &s->a->pool;
     const volume *v = &s->a->values;
     int64_t n = s->hi - s->lo, stride = p->x.stride[2];
+    int gaps = !p->adaptive[2] && p->step[2] > p->kernel[2];
     FN(spread_across)(s, at, line, grads);
     line += s->lo;
     for (int64_t d = s->in[0].first; d < s->in[0].end; d++)
@@ -488,7 +489,8 @@ static void FN(spread_strip)(const FN(avg_strip) * s, const place *at, real *lin
             if (s->a->power == 2) {
                 const int64_t first[3] = {d, h, s->base + s->lo};
                 const real *value = (const real *)v->data + volume_offset(v, at, first);
-                for (int64_t k = 0; k < n; k++) row[k * stride] += line[k] * value[k * v->stride[2]];
+                for (int64_t k = 0; k < n; k++) /* between windows there may be infinities, which 0 times would not be 0 */
+                    if (!gaps || (s->lo + k) % p->step[2] < p->kernel[2]) row[k * stride] += line[k] * value[k * v->stride[2]];
             } else if (stride == 1)
                 for (int64_t k = 0; k < n; k++) row[k] += line[k];
             else

@@ -66,6 +66,8 @@ enum piece_kind { ZERO, LOAD, LOAD_EVEN, LOAD_MASKED, MERGE, STRIDED };
 #include "winograd_weight_tmpl.c"
 #include "pad_tmpl.c"
 #include "pool_tmpl.c"
+#include "pool_index_tmpl.c"
+#include "max_pool_tmpl.c"
 #include "unpool_tmpl.c"
 #include "resize_tmpl.c"
 #include "math_tmpl.c"

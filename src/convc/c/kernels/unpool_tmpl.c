@@ -84,7 +84,7 @@ static inline ALWAYS_INLINE void FN(move_outputs)(const pool *p, const FN(moved)
 }
 
 /* Clears the pixels that the outputs go to before they are moved, unless `cleared` says that they are: as a rule indices rise, and the
- * pixels are still in L1 when they are written again. Returns whether all indices name a pixel, and moves nothing otherwise. */
+ * pixels are still in L1 when they are written again. Returns whether all of these indices name a pixel, and moves nothing otherwise. */
 static inline ALWAYS_INLINE int FN(move_some)(const pool *p, const move_share *s, const place *row, int64_t count,
                                               int64_t channels, int64_t *cleared, const pool_move how) {
     FN(moved)
@@ -123,7 +123,7 @@ static inline ALWAYS_INLINE int FN(move_channels)(const pool *p, const move_shar
     return 1;
 }
 
-/* In the order of the outputs. */
+/* Each share in the order of its outputs. */
 static int FN(pool_move)(const pool *p, const move_share *share, int how) {
     if (how == POOL_ADD) return FN(move_channels)(p, share, POOL_ADD);
     if (how == POOL_PUT) return FN(move_channels)(p, share, POOL_PUT);
