@@ -63,7 +63,7 @@ $(BIN)/pip:
 
 $(VENV)/.demo: $(BIN)/pip $(SOURCES)
 	@echo "Building convc into $(VENV): a minute or two of compiling, once"
-	$(BIN)/pip install --quiet ".[train,plot]"
+	$(BIN)/pip install --quiet -e ".[train,plot]"
 	touch $@
 
 # Editable, so that what is tested is the tree; the build tools stay for tests that build.

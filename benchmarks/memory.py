@@ -1,6 +1,6 @@
 """How much memory a plan needs while it runs, beyond its arrays and packed weights: how the process's peak grows.
 
-python -m benchmarks.memory --threads 2
+python -m benchmarks.memory --threads 1,2
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 CASES = {
     "3 x 3, 64 to 64 (Winograd)": (64, 64, 3, 1, 1, 1),
     "3 x 3, 256 to 256 (Winograd)": (256, 256, 3, 1, 1, 1),
+    "3 x 3, 512 to 512 (Winograd)": (512, 512, 3, 1, 1, 1),
     "5 x 5, 64 to 64 (GEMM)": (64, 64, 5, 1, 2, 1),
     "1 x 1, 256 to 64 (GEMM)": (256, 64, 1, 1, 0, 1),
     "7 x 7 stride 2, 3 to 64 (GEMM)": (3, 64, 7, 2, 3, 1),
@@ -75,16 +76,18 @@ def table(threads: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__.partition("\n")[0])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    cpus = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", default=f"1,{cpus}", help="numbers of threads, such as 1,2")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("results"), help="folder of the results")
     parser.add_argument("--case", choices=list(CASES), help="print one figure and write nothing")
     parser.add_argument("--size", type=int, default=SIZES[0])
     parser.add_argument("--layout", choices=["NCHW", "NHWC"], default="NCHW")
     options = parser.parse_args(arguments)
+    threads = [int(n) for n in options.threads.split(",")]
     if options.case:
-        print(f"{growth(options.case, options.size, options.layout, options.threads) / MIB:.1f}")
+        print(f"{growth(options.case, options.size, options.layout, threads[0]) / MIB:.1f}")
         return 0
-    text = table(options.threads)
+    text = "\n".join(table(n) for n in dict.fromkeys(threads))
     print(text, end="")
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "memory.md").write_text(text)

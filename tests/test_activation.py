@@ -122,6 +122,8 @@ def test_odd_at_zero(name, dtype):
         y = FUNCTIONS[name][0](x)
         np.testing.assert_array_equal(y, x if name == "tanh" else x / 2)
         np.testing.assert_array_equal(np.signbit(y), np.signbit(x))
+        vanishing = FUNCTIONS[name][0](-x[2:3] / 2)
+        assert np.signbit(vanishing), "also where half of the smallest number is lost"
 
 
 @given(names, shapes, dtypes, isas, views, views)

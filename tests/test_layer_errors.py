@@ -113,6 +113,18 @@ def test_parameter_keeps_its_array_and_checks_gradients():
         nn.Parameter(data).accumulate(data.T)
 
 
+def test_arrays_are_written_to_parameters_not_put_in_their_place():
+    layer, norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+    for owner, name, kind in ((layer, "weight", "Parameter"), (norm, "running_mean", "Buffer")):
+        held = getattr(owner, name)
+        with pytest.raises(TypeError, match=rf"^{name} must be a {kind}, got ndarray: write to {name}\.data\["):
+            setattr(owner, name, np.ones(2, np.float32))
+        assert getattr(owner, name) is held
+    layer.weight = nn.Parameter(np.ones((2, 1, 3, 3), np.float32))
+    layer.bias = None
+    assert list(layer.state_dict()) == ["weight"]
+
+
 def test_a_module_without_forward_says_so():
     with pytest.raises(NotImplementedError, match="Module must define forward"):
         nn.Module()(np.ones(1))

@@ -252,6 +252,17 @@ def test_pytorch_agrees_in_float64(torch, name):
         np.testing.assert_allclose(ours, theirs.grad.numpy(), rtol=1e-11, atol=1e-12)
 
 
+@given(isas)
+def test_means_further_apart_than_any_number(isa):
+    convc.set_isa(isa)
+    x = np.full((1, 1, 6144), 0.9 * np.finfo(np.float64).max)
+    x[..., 4096:] *= -1
+    mean, variance = np.zeros(1), np.ones(1)
+    convc.batch_norm(x, mean, variance, training=True, momentum=1.0)
+    np.testing.assert_allclose(mean / np.finfo(np.float64).max, 0.3)
+    assert np.isposinf(variance)
+
+
 @pytest.mark.parametrize("place", [0, 5, 4095])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @given(isas)

@@ -452,7 +452,7 @@ def test_without_safetensors_the_error_says_what_to_install(tmp_path):
         "    except ImportError as error:\n"
         "        print(error)\n"
     )
-    assert output(code, tmp_path).count("pip install convc[train]") == 3
+    assert output(code, tmp_path).count("pip install safetensors") == 3
 
 
 def test_importing_layers_imports_no_extra(tmp_path):

@@ -87,7 +87,7 @@ def demo(arguments: argparse.Namespace) -> int:
             _demo_figure(net, history, len(originals[1]), held_out, scores).savefig(arguments.output)
         print(f"Picture: {os.path.abspath(arguments.output)}")
     else:
-        print("Picture: none, for matplotlib is not installed (pip install convc[plot])")
+        print("Picture: none, for matplotlib is not installed (pip install matplotlib)")
     return _INTERRUPTED if history.interrupted else 0
 
 
@@ -96,10 +96,10 @@ def train_command(arguments: argparse.Namespace) -> int:
     _set_threads(arguments.threads)
     # An hour of training should not end in a file that cannot be written.
     if arguments.save:
-        _require("safetensors", "train")
+        _require("safetensors")
         _check_writable(arguments.save)
     if arguments.plot:
-        _require("matplotlib", "plot")
+        _require("matplotlib")
         _check_picture(arguments.plot)
     name = arguments.data
     held_out = _load(name, arguments.path, "test")
@@ -141,7 +141,7 @@ def predict(arguments: argparse.Namespace) -> int:
     if arguments.path and not arguments.data:
         raise UserError("--path goes with --data; --input names its file itself")
     _set_threads(arguments.threads)
-    _require("safetensors", "train")
+    _require("safetensors")
     with _for_the_user(OSError, ValueError):
         net = _recipe.load(arguments.model)
     if arguments.data:
@@ -296,13 +296,13 @@ def _installed(package: str) -> bool:
 def _progress(arguments: argparse.Namespace) -> bool:
     """Whether to show progress; without tqdm that is a line an epoch."""
     if not (arguments.no_progress or _installed("tqdm")):
-        print("No progress bar, for tqdm is not installed (pip install convc[train]).")
+        print("No progress bar, for tqdm is not installed (pip install tqdm).")
     return not arguments.no_progress
 
 
-def _require(package: str, extra: str) -> None:
+def _require(package: str) -> None:
     if not _installed(package):
-        raise UserError(f"this needs {package}: pip install convc[{extra}]")
+        raise UserError(f"this needs {package}: pip install {package}")
 
 
 def _check_writable(path: str) -> None:

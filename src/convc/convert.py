@@ -297,7 +297,7 @@ def conv_to_matrix(
     Raises
     ------
     ImportError
-        If SciPy is not installed: ``pip install convc[convert]``.
+        If SciPy is not installed.
     MemoryError
         If the matrix would be larger than `max_bytes`.
     ValueError, TypeError
@@ -338,7 +338,7 @@ def conv_to_matrix(
     try:
         from scipy.sparse import csr_array
     except ImportError:
-        raise ImportError("conv_to_matrix needs SciPy: pip install convc[convert]") from None
+        raise ImportError("conv_to_matrix needs SciPy: pip install scipy") from None
     space = shape[:-1] if layout.endswith("C") else shape[1:]
     positions = math.prod(shapes.output_shape(space, *windows))
     size = len(weight) * positions, math.prod(shape)

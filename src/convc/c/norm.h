@@ -27,9 +27,10 @@ static inline void moments_add(moments *a, double count, double mean, double m2)
         *a = (moments){count, mean, m2};
         return;
     }
-    double total = a->count + count, apart = mean - a->mean;
-    a->mean = isfinite(apart) ? a->mean + apart * (count / total) : a->mean + mean; /* infinities stay */
-    a->m2 += m2 + apart * (apart * (a->count * (count / total)));
+    double total = a->count + count, apart = mean - a->mean, share = count / total;
+    /* Where the distance is infinite a mean may be, which stays, or it overflows. */
+    a->mean = isfinite(apart) ? a->mean + apart * share : a->mean * (a->count / total) + mean * share;
+    a->m2 += m2 + apart * (apart * (a->count * share));
     a->count = total;
 }
 

@@ -26,7 +26,7 @@ typedef struct resize_axis {
     resize_rule rule;
     int64_t in, out;
     double scale;
-    const tap_pair *taps; /* of all outputs, and the first output of each input: made once for all rows, or NULL */
+    const tap_pair *taps; /* of all outputs, and the first output whose low input is i or more: made once for all rows, or NULL */
     const int64_t *firsts;
 } resize_axis;
 

@@ -30,7 +30,9 @@ typedef struct index_job {
     atomic_int *wrong;
 } index_job;
 
-/* Both an index below 0 and one beyond the end give a negative number. */
+/* Negative for an index below 0 and for one beyond the end. */
+static inline int64_t sign_outside(int64_t index, int64_t end) { return index | (int64_t)((uint64_t)end - 1 - (uint64_t)index); }
+
 static void check_task(const void *context, int64_t task, void *workspace) {
     const index_job *j = context;
     int64_t sign = 0, pieces = lines_pieces(j->l);
@@ -40,9 +42,9 @@ static void check_task(const void *context, int64_t task, void *workspace) {
         const int64_t *index = at.data[0];
         int64_t step = j->l->step[0];
         if (step == 1)
-            for (int64_t k = 0; k < at.count; k++) sign |= index[k] | (j->end - 1 - index[k]);
+            for (int64_t k = 0; k < at.count; k++) sign |= sign_outside(index[k], j->end);
         else
-            for (int64_t k = 0; k < at.count; k++) sign |= index[k * step] | (j->end - 1 - index[k * step]);
+            for (int64_t k = 0; k < at.count; k++) sign |= sign_outside(index[k * step], j->end);
     }
     if (sign < 0) atomic_store_explicit(j->wrong, 1, memory_order_relaxed);
 }

@@ -12,7 +12,7 @@
  *   vwhole_product(a, b)   the same of a * b
  *   vpower(n)              2^n for whole n that are exponents of normal numbers
  *   vscale(x, n)           x 2^n for n down to twice the lowest exponent; only the last multiplication rounds to a denormal number
- *   vscale_down(x, n)      the same, in fewer steps, where n <= 0 and the result is below 2
+ *   vscale_down(x, n)      the same, in fewer steps, where n <= 0 and the result is below 2; n as for vscale
  *   vminus_abs(a)          -|a|
  *   vsquare_rest(a, s)     a * a - s, where s is a * a rounded, nearly exactly; for a that are no very large numbers
  *   vzip_low(a, b)         a[0], b[0], a[1], b[1], ...; vzip_high goes on from there

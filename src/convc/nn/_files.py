@@ -6,6 +6,7 @@ Nothing here runs code from a file: the format holds numbers and text, and the t
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -128,7 +129,7 @@ def load_model(path: Path) -> Module:
         If the file is damaged, does not describe its layers (as files from PyTorch do not: build the network and
         use its `load`), or describes something other than convc's layers with the parameters in the file.
     ImportError
-        If safetensors is not installed: ``pip install convc[train]``.
+        If safetensors is not installed.
 
     Examples
     --------
@@ -160,7 +161,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError("files of weights need safetensors: pip install convc[train]") from error
+        raise ImportError("files of weights need safetensors: pip install safetensors") from error
     return safetensors
 
 
@@ -238,6 +239,8 @@ def _tuples(value: Any) -> Any:
 def _write_atomically(path: Path, content: bytes) -> None:
     """Under this name there is the old file or the whole new one, even if the program or the machine stops."""
     target = os.path.realpath(path)  # a link stays a link
+    if not os.path.isdir(os.path.dirname(target)):
+        raise FileNotFoundError(errno.ENOENT, "No such folder", os.path.dirname(target))
     temporary = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
         with open(temporary, "xb") as file:

@@ -146,6 +146,13 @@ class Module:
     #: The axis of `weight` along which output channels lie, if a scale of the output can be taken into the weights.
     out_axis: ClassVar[int | None] = None
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = self.__dict__.get(name)
+        if isinstance(held, (Parameter, Buffer)) and not (value is None or isinstance(value, type(held))):
+            kind = type(held).__name__
+            raise TypeError(f"{name} must be a {kind}, got {type(value).__name__}: write to {name}.data[...] instead")
+        super().__setattr__(name, value)
+
     def forward(self, x: Array) -> tuple[Array, Backward]:
         """
         Output for training, and the function that continues the gradient.
@@ -291,7 +298,7 @@ class Module:
         Raises
         ------
         ImportError
-            If safetensors is not installed: ``pip install convc[train]``.
+            If safetensors is not installed.
         """
         from convc.nn import _files
 
@@ -306,7 +313,7 @@ class Module:
         ValueError
             If the file is damaged, or its names or shapes do not match; it names the file.
         ImportError
-            If safetensors is not installed: ``pip install convc[train]``.
+            If safetensors is not installed.
         """
         from convc.nn import _files
 

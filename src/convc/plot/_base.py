@@ -27,7 +27,7 @@ def _check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ImportError("convc.plot needs matplotlib: pip install convc[plot]") from error
+        raise ImportError("convc.plot needs matplotlib: pip install matplotlib") from error
 
 
 def checked(array: np.ndarray, ndim: int, name: str, axes: str) -> np.ndarray:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _SIGNED, SIGNS = "RdBu_r", "blue < 0 < red"
 _COLUMNS, _WIDEST, _TALLEST = 16, 9.6, 4.0  # maps in a row; the greatest width and height of a layer's maps in inches
-_FILTER_GAP = 9  # pixels between filters of several channels, some times the gap between their channels
+_FILTER_GAP = 9  # pixels between filters of several channels at least, some times the gap between their channels
 _MAPS = ("#e8edf2", "#9db4c9", STRONG, "#0a2436")  # from no answer to the strongest
 
 
@@ -212,7 +212,7 @@ def filter_mosaic(weight: np.ndarray, columns: int | None) -> np.ndarray:
     if 1 in (weight.shape[1], columns):
         return mosaic(weight.reshape(-1, *weight.shape[2:]), columns if weight.shape[1] == 1 else weight.shape[1])
     strips = np.stack([mosaic(of_output, weight.shape[1]) for of_output in weight])
-    return mosaic(strips, columns, gap=_FILTER_GAP)
+    return mosaic(strips, columns, gap=max(_FILTER_GAP, max(weight.shape[2:]) // 4))
 
 
 def _filters_in_row(outputs: int, inputs: int) -> int:

@@ -140,7 +140,8 @@ static inline FN(normal) FN(normal_of)(vec x) {
 /* x Phi(x), which is low Phi(low) for negative x, and x more for positive ones; 0 is its limit for x = -inf */
 static inline vec FN(gelu_value)(vec x) {
     FN(normal) p = FN(normal_of)(x);
-    return vadd(vmax_or_second(vzero(), x), vscale_down(vmul(vmul(p.ratio, p.m), p.low), p.n));
+    vec tail = vscale_down(vmul(vmul(p.ratio, p.m), p.low), p.n);
+    return vselect(vgt(vzero(), x), tail, vadd(x, tail)); /* 0 + tail would lose the sign of a tail that vanishes */
 }
 
 /* Its derivative, Phi(x) + x phi(x), which is 1 - that of -x */

@@ -114,7 +114,7 @@ static inline int FN(is_along)(const norm_block *b) {
  * was seen before, so the loss is in proportion to a spread that is really there. ---- */
 
 /* n pixels, `step` apart, in double: squares of floats beyond 1e19, and sums of larger ones, do not fit in a float.
- * The mean of what has an infinity in it is infinite, as in PyTorch, and the variance NaN. */
+ * The mean of what has an infinity in it is infinite, or NaN if it has both, as in PyTorch, and the variance NaN. */
 static void FN(moments_wide)(const real *x, int64_t step, int64_t n, moments *m) {
     double center = isfinite(x[0]) ? (double)x[0] : 0, sum = 0, squares = 0;
     for (int64_t i = 0; i < n; i++) {

@@ -13,7 +13,8 @@ typedef struct FN(resize_lines) {
     int64_t low[RESIZE_ROW], high[RESIZE_ROW], number[4];
     real near[RESIZE_ROW], far[RESIZE_ROW], row[4][RESIZE_ROW];
     real line[MARGIN + RESIZE_ROW + MARGIN], *sum; /* which is the line between its margins */
-    /* Forward, where a vector of columns lies in two vectors of x, at `base` from the row: which lanes of these. */
+    /* Forward, where the low taps of a vector of columns lie in one vector of x and the high ones in another: where these begin in the
+     * row, whole vectors within it, and which lanes of them it takes. */
     int is_shuffle, is_nearest;
     int64_t base[2][RESIZE_ROW / VL];
     FN(word) lane[2][RESIZE_ROW];
