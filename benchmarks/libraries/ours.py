@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,20 @@ _CONV_BACKWARD: dict[int, Callable[..., Any]] = {1: convc.conv1d_backward, 2: co
 _LAYOUTS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC"), 3: ("NCDHW", "NDHWC")}
 
 
+def _version() -> str:
+    """The package's, and in a checkout the commit that was measured."""
+    try:
+        git = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+        )
+    except OSError:
+        return convc.__version__
+    commit = git.stdout.strip()
+    return f"{convc.__version__} ({commit})" if commit else convc.__version__
+
+
 class Library:
-    version = convc.__version__
+    version = _version()
 
     def __init__(self, threads: int) -> None:
         convc.set_num_threads(threads)
