@@ -152,8 +152,8 @@ cdef int open_source(object source, str name, int kind, int flags, operand *o) e
         return bad_source(source, name, kind, flags)
     cdef int dtype = parse_dtype(&o.view)
     if dtype < 0 or (dtype == CONVC_I64) != (kind == INTEGER):
-        wanted = "int64" if kind == INTEGER else "float32 or float64"
-        convert = f": {name}.astype(np.float32) converts" if kind == REAL and hasattr(source, "astype") else ""
+        wanted, usual = ("int64", "int64") if kind == INTEGER else ("float32 or float64", "float32")
+        convert = f": {name}.astype(np.{usual}) converts" if hasattr(source, "astype") else ""
         raise TypeError(f"{name} must be {wanted} in native byte order, got {source_name(source)}{convert}")
     if flags == PyBUF_RECORDS_RO and is_irregular(&o.view):
         release_buffer(&o.view)
@@ -196,7 +196,7 @@ cdef int bad_rank(const operand *o, str name, int ndim) except -1:
 cdef inline int same_dtype(const operand *o, str name, const operand *like, str like_name) except -1:
     if o.tensor.dtype != like.tensor.dtype:
         raise TypeError(f"{name} must be {dtype_name(like.tensor.dtype)} as {like_name} is, "
-                        f"got {dtype_name(o.tensor.dtype)}")
+                        f"got {dtype_name(o.tensor.dtype)}; or make {like_name} {dtype_name(o.tensor.dtype)}")
     return 0
 
 

@@ -145,8 +145,8 @@ static const char *dtype_name(convc_dtype dtype) {
 
 convc_status convc_check_dtype(const convc_tensor *t, const char *name, const convc_tensor *like, const char *like_name) {
     if (t->dtype == like->dtype) return CONVC_OK;
-    return convc_fail(CONVC_INVALID_TYPE, "%s must be %s as %s is, got %s", name, dtype_name(like->dtype), like_name,
-                      dtype_name(t->dtype));
+    return convc_fail(CONVC_INVALID_TYPE, "%s must be %s as %s is, got %s; or make %s %s", name, dtype_name(like->dtype),
+                      like_name, dtype_name(t->dtype), like_name, dtype_name(t->dtype));
 }
 
 convc_status convc_check_shape(const convc_tensor *t, const char *name, const int64_t *shape, int ndim) {
