@@ -325,7 +325,7 @@ def gelu(x, approximate="none", *, out=None):
     --------
     >>> import numpy as np, convc
     >>> convc.gelu(np.array([-np.inf, -1.0, 0.0, 1.0])).round(4)
-    array([ 0.    , -0.1587,  0.    ,  0.8413])
+    array([-0.    , -0.1587,  0.    ,  0.8413])
     >>> convc.gelu(np.array([-1.0, 1.0]), "tanh").round(4)
     array([-0.1588,  0.8412])
 
