@@ -164,8 +164,9 @@ static int direct_fits(const conv *c, const convc_kernels *kernels, purpose what
 
 /* Is it better to copy the image and read pixels where they lie than to pack its columns? That is so where every element copied meets
  * many taps, or where channels are so few that packing moves them one by one. Channels-first outputs are turned on their way to memory,
- * which takes long sums to pay for; those of 16 channels or less leave half of the register block idle. A row of pixels is cut in blocks
- * for the registers: too few pixels in each leave the multipliers waiting for earlier sums. */
+ * which takes long sums to pay for; up to 8 lanes turn in fewer steps, and shorter sums do where packing has to sort few channels' pixels
+ * by the step, or serves short rows of few outputs. Those of 16 channels or less leave half of the register block idle. A row of pixels is cut in
+ * blocks for the registers: too few pixels in each leave the multipliers waiting for earlier sums. */
 static int outs_pay(const conv *c, const convc_kernels *kernels) {
     direct_tile tile;
     int64_t k = c->y.c / c->groups, taps = c->w.size[1] * c->w.size[2], across = c->y.size[2];
@@ -173,7 +174,10 @@ static int outs_pay(const conv *c, const convc_kernels *kernels) {
     int reused = (double)taps >= (c->w.c <= 4 ? 2 : 4) * (double)c->step[1] * (double)c->step[2];
     if (k < 16 || taps == 1 || !reused || !convc_direct_tile(c, kernels, &tile)) return 0;
     if (c->y.stride_c == 1) return k > 16 || c->w.c < 16;
-    return c->y.stride[2] == 1 && c->w.c * c->w.size[0] * taps >= 100;
+    int64_t depth = c->w.c * c->w.size[0] * taps;
+    int packing_is_slow =
+        kernels->lanes <= 8 && ((c->step[2] == 2 && c->w.c <= 4) || (k <= 32 && across <= 64 && c->step[2] == 1));
+    return c->y.stride[2] == 1 && depth >= (packing_is_slow ? 25 : 100);
 }
 
 /* The same for the gradient of the weights, where every column would be packed for k multiplications only. Sums of all taps at once must
