@@ -1,7 +1,9 @@
 /* The SIMD vocabulary: a vector `vec` of VL elements `real` and a dozen operations, one section an ISA. In scalar code a vector has
  * width 1, so that every kernel is written once. Included once for each dtype by kernels/templates.h.
  *
- *   veven(a, b)            a[0], a[2], ..., then b[1], b[3], ...: the even elements of p, from vload(p) and vload(p + VL - 1)
+ *   vpick(a, b)            a[0], a[2], ..., b[1], b[3], ...: the even elements of p, from vload(p) and vload(p + VL - 1), in
+ *                          whatever order costs least; vreorder(v) brings them to memory's order, or from it to that order
+ *   veven(a, b)            the same in memory's order
  *   vload_masked(p, m)     zero where the mask is off; touches no memory there
  *   vstore_first(p, v, n)  the first n lanes, 0 <= n <= VL; by no mask on AVX2, where that takes 25 cycles on some machines
  *   vfma(a, b, c)          a * b + c, fused where the ISA can
@@ -18,6 +20,7 @@
  *   vzip_low(a, b)         a[0], b[0], a[1], b[1], ...; vzip_high goes on from there
  *   vtranspose(v)          VL vectors as the rows of a square become its columns
  *   vload_step(p, step)    p[0], p[step], ...; step is 1 or 2; reads nothing beyond the last of them
+ *   vpick_step(p, step)    the same in the order of vpick if the step is 2
  *   vpermute(v, from)      lane i is lane k of v, where from[i] is vlane(k) */
 
 #undef VL
@@ -65,7 +68,7 @@ static inline vmask vmask_or(vmask a, vmask b) { return (vmask)(a | b); }
 #if F64
 static inline vmask vgt(vec a, vec b) { return _mm512_cmp_pd_mask(a, b, _CMP_GT_OQ); }
 static inline vmask visnan(vec a) { return _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q); }
-static inline vec veven(vec a, vec b) {
+static inline vec vpick(vec a, vec b) {
     const __m512i pick = _mm512_set_epi64(15, 13, 11, 9, 6, 4, 2, 0);
     return _mm512_permutex2var_pd(a, pick, b);
 }
@@ -74,7 +77,7 @@ static inline vec vzip_high(vec a, vec b) { return _mm512_permutex2var_pd(a, _mm
 #else
 static inline vmask vgt(vec a, vec b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 static inline vmask visnan(vec a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
-static inline vec veven(vec a, vec b) {
+static inline vec vpick(vec a, vec b) {
     const __m512i pick = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 14, 12, 10, 8, 6, 4, 2, 0);
     return _mm512_permutex2var_ps(a, pick, b);
 }
@@ -136,10 +139,8 @@ static inline vmask vlanes(int lo, int hi) {
     const __m256d i = _mm256_set_pd(3, 2, 1, 0);
     return _mm256_and_pd(_mm256_cmp_pd(i, vset1(lo), _CMP_GE_OQ), _mm256_cmp_pd(i, vset1(hi), _CMP_LT_OQ));
 }
-static inline vec veven(vec a, vec b) {
-    vec mixed = _mm256_shuffle_pd(a, b, 0xA); /* a0 b1 a2 b3 */
-    return _mm256_permute4x64_pd(mixed, 0xD8);
-}
+static inline vec vpick(vec a, vec b) { return _mm256_shuffle_pd(a, b, 0xA); /* a0 b1 a2 b3 */ }
+static inline vec vreorder(vec v) { return _mm256_permute4x64_pd(v, 0xD8); }
 #define HALVES(a, b, pick) _mm256_permute2f128_pd(a, b, pick)
 #else
 static inline vec vexponent(vec a) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 23)); }
@@ -166,10 +167,8 @@ static inline vmask vlanes(int lo, int hi) {
     const __m256 i = _mm256_set_ps(7, 6, 5, 4, 3, 2, 1, 0);
     return _mm256_and_ps(_mm256_cmp_ps(i, vset1((real)lo), _CMP_GE_OQ), _mm256_cmp_ps(i, vset1((real)hi), _CMP_LT_OQ));
 }
-static inline vec veven(vec a, vec b) {
-    vec mixed = _mm256_shuffle_ps(a, b, 0xD8); /* a0 a2 b1 b3 a4 a6 b5 b7 */
-    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xD8));
-}
+static inline vec vpick(vec a, vec b) { return _mm256_shuffle_ps(a, b, 0xD8); /* a0 a2 b1 b3 a4 a6 b5 b7 */ }
+static inline vec vreorder(vec v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xD8)); }
 #define HALVES(a, b, pick) _mm256_permute2f128_ps(a, b, pick)
 #endif
 static inline vec vzip_low(vec a, vec b) { return HALVES(X(unpacklo)(a, b), X(unpackhi)(a, b), 0x20); }
@@ -221,14 +220,14 @@ static inline vmask vlanes(int lo, int hi) {
     const vec i = _mm_set_pd(1, 0);
     return _mm_and_pd(_mm_cmpge_pd(i, vset1(lo)), _mm_cmplt_pd(i, vset1(hi)));
 }
-static inline vec veven(vec a, vec b) { return _mm_shuffle_pd(a, b, 2); }
+static inline vec vpick(vec a, vec b) { return _mm_shuffle_pd(a, b, 2); }
 #else
 static inline vec vexponent(vec a) { return _mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a), 23)); }
 static inline vmask vlanes(int lo, int hi) {
     const vec i = _mm_set_ps(3, 2, 1, 0);
     return _mm_and_ps(_mm_cmpge_ps(i, vset1((real)lo)), _mm_cmplt_ps(i, vset1((real)hi)));
 }
-static inline vec veven(vec a, vec b) { return _mm_shuffle_ps(a, b, 0xD8); }
+static inline vec vpick(vec a, vec b) { return _mm_shuffle_ps(a, b, 0xD8); }
 #endif
 static inline vec vzip_low(vec a, vec b) { return X(unpacklo)(a, b); }
 static inline vec vzip_high(vec a, vec b) { return X(unpackhi)(a, b); }
@@ -275,7 +274,7 @@ static inline vmask vlanes(int lo, int hi) {
     for (int i = 0; i < VL; i++) on[i] = lo <= i && i < hi ? (FN(word)) - 1 : 0;
     return BITS(ld1q)(on);
 }
-static inline vec veven(vec a, vec b) {
+static inline vec vpick(vec a, vec b) {
     real lanes[2 * VL];
     vstore(lanes, a);
     vstore(lanes + VL - 1, b);
@@ -305,7 +304,7 @@ typedef int vmask;
 static inline vec vzero(void) { return 0; }
 static inline vec vset1(real x) { return x; }
 static inline vec vload(const real *p) { return *p; }
-static inline vec veven(vec a, vec b) { return (void)b, a; }
+static inline vec vpick(vec a, vec b) { return (void)b, a; }
 static inline vec vzip_low(vec a, vec b) { return (void)b, a; }
 static inline vec vzip_high(vec a, vec b) { return (void)a, b; }
 static inline vec vload_masked(const real *p, vmask m) { return m ? *p : 0; }
@@ -407,6 +406,11 @@ static inline vec vpermute(vec v, const FN(word) * from) {
 #endif
 }
 
+#ifndef VEC_AVX2
+static inline vec vreorder(vec v) { return v; }
+#endif
+static inline vec veven(vec a, vec b) { return vreorder(vpick(a, b)); }
+
 /* Elements one or two apart: what of memory lanes lo <= i < hi are in, and those lanes, the others zero. */
 typedef struct vspan {
     vmask low, high;
@@ -415,10 +419,14 @@ static inline vspan vspan_of(int64_t step, int lo, int hi) {
     if (step == 1) return (vspan){vlanes(lo, hi), vlanes(0, 0)};
     return (vspan){vlanes(2 * lo, 2 * hi - 1), vlanes(2 * lo - VL + 1, 2 * hi - VL)};
 }
-static inline vec vload_span(const real *p, int64_t step, vspan s) {
-    return step == 1 ? vload_masked(p, s.low) : veven(vload_masked(p, s.low), vload_masked(p + VL - 1, s.high));
+static inline vec vpick_span(const real *p, int64_t step, vspan s) {
+    return step == 1 ? vload_masked(p, s.low) : vpick(vload_masked(p, s.low), vload_masked(p + VL - 1, s.high));
 }
-static inline vec vload_step(const real *p, int64_t step) { return step == 1 ? vload(p) : veven(vload(p), vload(p + VL - 1)); }
+static inline vec vload_span(const real *p, int64_t step, vspan s) {
+    return step == 1 ? vpick_span(p, 1, s) : vreorder(vpick_span(p, 2, s));
+}
+static inline vec vpick_step(const real *p, int64_t step) { return step == 1 ? vload(p) : vpick(vload(p), vload(p + VL - 1)); }
+static inline vec vload_step(const real *p, int64_t step) { return step == 1 ? vload(p) : vreorder(vpick_step(p, 2)); }
 /* The first n lanes go to p[0], p[step], ...; any step. */
 static inline void vstore_step(real *p, int64_t step, vec v, int n) {
     if (step == 1) {

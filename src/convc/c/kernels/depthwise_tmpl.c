@@ -41,21 +41,38 @@ typedef struct FN(roll) {
     real *y;
     real bias;
     int has_bias;
+    int64_t ahead; /* from this channel's rows to the next one's, which are fetched meanwhile; or 0 */
     int64_t oh0, oh1;
 } FN(roll);
 
+/* Which taps of a block of columns may leave the row: none; those before the middle one in the first vector, and those behind it in
+ * the last; or any. */
+#define ROLL_INSIDE 0
+#define ROLL_HALF 1
+#define ROLL_ANYWHERE 2
+#define MAY_LEAVE(s, v) \
+    (where == ROLL_ANYWHERE || (where == ROLL_HALF && (((v) == 0 && (s) < taps / 2) || ((v) == nv - 1 && (s) > taps / 2))))
+
+/* The first column of vector v, from j on. One that would leave the row ends where the row does, and computes again what the one before
+ * it does: a whole vector is stored faster than a part of one. */
+static inline int64_t FN(roll_column)(const conv *c, int64_t j, int64_t v) {
+    return min_i64(j + v * VL, max_i64(c->y.size[2] - VL, 0));
+}
+
 /* nv vectors of columns from j on, all rows; `taps` is the kernel's height. acc[q] is the output q rows above the newest. */
 static inline ALWAYS_INLINE void FN(roll_columns)(const FN(roll) * t, int64_t j, const int taps, const int square, const int nv,
-                                                  const int step, const int inside) {
+                                                  const int step, const int where) {
     const conv *c = t->c;
     const int outs = (taps + step - 1) / step;
     const int64_t width = square ? taps : c->w.size[2];
-    int64_t left = j * step - c->pad[2];
+    const int whole = where == ROLL_INSIDE || (c->y.stride[2] == 1 && c->y.size[2] >= VL);
+    int64_t at[4]; /* from j on */
     vspan span[ROLL_SPANS][4];
     vec acc[7][4];
-    for (int64_t s = 0; !inside && s < width; s++)
+    EACH (v, nv) at[v] = where == ROLL_INSIDE ? v * VL : FN(roll_column)(c, j, v) - j;
+    for (int64_t s = 0; where != ROLL_INSIDE && s < width; s++)
         EACH (v, nv) {
-            int64_t before = -left - v * VL * step - s * c->dilation[2], past = before + c->x.size[2];
+            int64_t before = c->pad[2] - (j + at[v]) * step - s * c->dilation[2], past = before + c->x.size[2];
             span[s][v] = vspan_of(step, (int)min_i64(before <= 0 ? 0 : (before + step - 1) / step, VL),
                                   (int)min_i64(past <= 0 ? 0 : (past + step - 1) / step, VL));
         }
@@ -66,11 +83,14 @@ static inline ALWAYS_INLINE void FN(roll_columns)(const FN(roll) * t, int64_t j,
             int64_t h = newest * step + i - c->pad[1];
             if (h < 0 || h >= c->x.size[1]) continue;
             const real *row = t->x + h * c->x.stride[1] + j * step, *w = t->w + i * width;
+            if (t->ahead && j == 0)
+                for (int64_t b = 0; b < c->x.size[2]; b += CACHE_LINE / (int64_t)sizeof(real)) PREFETCH_READ(row + t->ahead + b);
             const int64_t apart = square ? 1 : c->dilation[2];
             UNROLL for (int64_t s = 0; s < width; s++, row += apart, w++) {
                 vec in[4];
                 EACH (v, nv) {
-                    in[v] = inside ? vload_step(row + v * VL * step, step) : vload_span(row + v * VL * step, step, span[s][v]);
+                    in[v] =
+                        MAY_LEAVE(s, v) ? vpick_span(row + at[v] * step, step, span[s][v]) : vpick_step(row + at[v] * step, step);
                     KEEP(in[v]);
                 }
                 EACH (q, outs)
@@ -84,19 +104,30 @@ static inline ALWAYS_INLINE void FN(roll_columns)(const FN(roll) * t, int64_t j,
         if (oh >= t->oh0)
             EACH (v, nv) {
                 vec sum = t->has_bias ? vadd(acc[outs - 1][v], vset1(t->bias)) : acc[outs - 1][v];
-                int64_t at = j + v * VL;
+                real *y = t->y + oh * c->y.stride[1] + (j + at[v]) * c->y.stride[2];
+                if (step == 2) sum = vreorder(sum);
                 if (c->activation == CONVC_RELU) sum = vmax_or_second(vzero(), sum);
-                if (inside) vstore(t->y + oh * c->y.stride[1] + at, sum);
-                else if (at < c->y.size[2])
-                    vstore_step(t->y + oh * c->y.stride[1] + at * c->y.stride[2], c->y.stride[2], sum,
-                                (int)min_i64(VL, c->y.size[2] - at));
+                if (whole) vstore(y, sum);
+                else vstore_step(y, c->y.stride[2], sum, (int)min_i64(VL, c->y.size[2]));
             }
         UNROLL for (int q = outs - 1; q > 0; q--) EACH (v, nv) acc[q][v] = acc[q - 1][v];
         EACH (v, nv) acc[0][v] = vzero();
     }
 }
 
-/* Inside, no tap of any output leaves the row, and all vectors are whole. */
+/* Do only the taps that ROLL_HALF says leave the row? */
+static inline int FN(leaves_by_half)(const conv *c, int64_t j, const int taps, const int nv, const int step) {
+    int64_t first = FN(roll_column)(c, j, 1), last = FN(roll_column)(c, j, nv - 1) + VL - 1, w = c->x.size[2] + c->pad[2];
+    if (c->pad[2] > taps / 2 || last * step + taps / 2 >= w) return 0;
+    return nv == 1 || (first * step >= c->pad[2] && (FN(roll_column)(c, j, nv - 2) + VL - 1) * step + taps - 1 < w);
+}
+
+static inline ALWAYS_INLINE void FN(roll_block)(const FN(roll) * t, int64_t j, const int taps, const int square, const int nv,
+                                                const int step) {
+    if (square && FN(leaves_by_half)(t->c, j, taps, nv, step)) FN(roll_columns)(t, j, taps, square, nv, step, ROLL_HALF);
+    else FN(roll_columns)(t, j, taps, square, nv, step, ROLL_ANYWHERE);
+}
+
 static inline ALWAYS_INLINE void FN(roll_all_columns)(const FN(roll) * t, const int taps, const int square, const int step) {
     const conv *c = t->c;
     const int most = square ? ROLL_NV(taps) : 1;
@@ -105,15 +136,15 @@ static inline ALWAYS_INLINE void FN(roll_all_columns)(const FN(roll) * t, const 
         int64_t left = j * step - c->pad[2], columns = c->y.size[2] - j;
         nv = most;
         if (left >= 0 && left + (most * VL - 1) * step + reach < c->x.size[2] && columns >= most * VL && c->y.stride[2] == 1) {
-            FN(roll_columns)(t, j, taps, square, most, step, 1);
+            FN(roll_columns)(t, j, taps, square, most, step, ROLL_INSIDE);
         } else if (VL >= 8 && columns > (most - 1) * VL) { /* elsewhere masks are slow */
-            FN(roll_columns)(t, j, taps, square, most, step, 0);
+            FN(roll_block)(t, j, taps, square, most, step);
         } else if (VL >= 8 && square && columns > VL) {
             nv = 2;
-            FN(roll_columns)(t, j, taps, square, 2, step, 0);
+            FN(roll_block)(t, j, taps, square, 2, step);
         } else {
             nv = 1;
-            FN(roll_columns)(t, j, taps, square, 1, step, 0);
+            FN(roll_block)(t, j, taps, square, 1, step);
         }
     }
 }
@@ -149,6 +180,7 @@ static void FN(roll_plane)(const conv *c, const void *packed, int64_t n, int64_t
         FN(roll) t = {.c = c, .w = (const real *)packed + k * taps, .has_bias = c->bias != NULL, .oh0 = oh0, .oh1 = oh1};
         t.x = (const real *)c->x.data + n * c->x.stride_n + group * c->x.stride_c + od * c->step[0] * c->x.stride[0] - c->pad[2];
         t.y = (real *)c->y.data + n * c->y.stride_n + k * c->y.stride_c + od * c->y.stride[0];
+        if (k + 1 == (group + 1) * outs && group + 1 < c->groups) t.ahead = c->x.stride_c;
         if (c->bias) t.bias = ((const real *)c->bias)[k];
         FN(roll_filter)(&t);
     }
