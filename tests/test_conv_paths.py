@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from strategies import ISAS
+from strategies import ISAS, inner
 
 import convc
 
@@ -85,6 +85,28 @@ def test_output_channels_along_vectors(groups, outs, kernel, stride, padding, di
         out = np.full((*expected.shape, 2), 77, dtype)[..., 0]
         assert plan(backwards, out=out) is out
         np.testing.assert_array_equal(out, expected)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_depthwise_rows_of_every_width(kernel, stride, dtype, isa):
+    """Blocks of vectors at both ends of a row, whatever lies outside it: the image is a part of one full of NaN."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(kernel)
+    for padding in range(kernel):
+        for width in (*range(max(1, kernel - 2 * padding), 24), 37, 56, 63, 81):
+            x = inner(integers(rng, 2, 3, 6, width, dtype=dtype))
+            weight, bias = integers(rng, 3, 1, kernel, kernel, dtype=dtype), integers(rng, 3, dtype=dtype)
+            options = {"stride": stride, "padding": ((3, 3), (padding, padding)), "groups": 3, "fit": "floor"}
+            y = convc.conv2d(x, weight, bias, **options)
+            windows = np.pad(x, ((0, 0), (0, 0), (3, 3), (padding, padding)))
+            windows = np.lib.stride_tricks.sliding_window_view(windows, (kernel, kernel), (2, 3))[
+                :, :, ::stride, ::stride
+            ]
+            expected = np.einsum("nchwrs,crs->nchw", windows, weight[:, 0]) + bias[:, None, None]
+            np.testing.assert_array_equal(y, expected)
 
 
 @pytest.mark.parametrize("isa", ISAS)

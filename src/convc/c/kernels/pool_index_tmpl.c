@@ -12,12 +12,12 @@ typedef struct FN(pool_lanes) {
     real below; /* the distance of the first row inside the image */
 } FN(pool_lanes);
 
-/* Elements of the lanes at this column, `apart` from lane to lane; -inf outside the image. */
+/* Elements of the lanes at this column, `apart` from lane to lane; -inf outside the image. Inside, in pick_tap's order. */
 static inline ALWAYS_INLINE vec FN(load_column)(const FN(pool_lanes) * t, const real *x, int64_t column, const int64_t apart,
                                                 const int inside) {
     int64_t width = t->p->x.size[2], step = t->p->step[2];
     const real *from = x + column * t->p->x.stride[2];
-    if (inside) return FN(pick)(from, apart, VL);
+    if (inside) return FN(pick_tap)(from, apart, VL);
     int64_t first = column < 0 ? min_i64(ceil_div(-column, step), VL) : 0;
     int64_t end = column < width ? min_i64(ceil_div(width - column, step), t->lanes) : 0;
     if (apart == 1 || apart == 2) {
@@ -79,8 +79,9 @@ static inline ALWAYS_INLINE void FN(take_tap)(const FN(pool_lanes) * t, const FN
     vec here = vset1((real)(distance + along));
     EACH (v, count) {
         vec x = FN(load_column)(t, row, column + v * VL * f.step, f.apart, inside);
-        found->where[v] = vselect(vmask_or(vgt(x, found->max[v]), visnan(x)), here, found->where[v]);
-        found->max[v] = FN(greater_or_nan)(x, found->max[v]);
+        vmask better = vmask_or(vgt(x, found->max[v]), visnan(x));
+        found->where[v] = vselect(better, here, found->where[v]);
+        found->max[v] = vselect(better, x, found->max[v]);
     }
 }
 
@@ -108,6 +109,10 @@ static inline ALWAYS_INLINE void FN(pool_vectors)(const FN(pool_lanes) * t, cons
         }
     EACH (v, count) {
         vec apart = vadd(FN(windows_apart)(f.step), vset1((real)(v * VL * f.step)));
+        if (inside && f.apart == 2) {
+            found.max[v] = vreorder(found.max[v]);
+            found.where[v] = vreorder(found.where[v]);
+        }
         vstore_step(s->y + (t->i + v * VL) * p->y.stride[2], p->y.stride[2], found.max[v], (int)lanes);
         vstore(distances + v * VL, vadd(found.where[v], apart));
     }

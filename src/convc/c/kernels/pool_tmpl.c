@@ -23,6 +23,11 @@ static inline vec FN(pick)(const real *p, int64_t step, int64_t lanes) {
     return vload(lane);
 }
 
+/* The same, every second element in the order of vpick: put right once all taps are through. */
+static inline vec FN(pick_tap)(const real *p, int64_t step, int64_t lanes) {
+    return step == 2 ? vpick_step(p, 2) : FN(pick)(p, step, lanes);
+}
+
 /* index[i * step] = base + distance i */
 static inline void FN(put_indices)(int64_t *index, int64_t step, int64_t base, const real *distance, int64_t n) {
     if (step == 1)
@@ -204,9 +209,9 @@ static inline ALWAYS_INLINE void FN(max_across)(const real *line, int64_t step, 
     for (int64_t i = 0; i < n; i += VL) {
         int64_t lanes = min_i64(VL, n - i);
         const real *from = line + i * step;
-        vec max = FN(pick)(from, step, lanes);
-        for (int k = 1; k < count; k++) max = FN(greater_or_nan)(FN(pick)(from + at[k], step, lanes), max);
-        vstore_step(y + i * y_step, y_step, max, (int)lanes);
+        vec max = FN(pick_tap)(from, step, lanes);
+        for (int k = 1; k < count; k++) max = FN(greater_or_nan)(FN(pick_tap)(from + at[k], step, lanes), max);
+        vstore_step(y + i * y_step, y_step, step == 2 ? vreorder(max) : max, (int)lanes);
     }
 }
 
