@@ -125,26 +125,37 @@ static void FN(load_row)(const real *src, int64_t step, int64_t stride_c, int64_
     FN(zero_run)(to + hi * VL, (cols - hi) * VL);
 }
 
-/* The inputs under a run, of channels c0 .. c0 + VL of the group, at depth d of the kernel. */
-static void FN(load_strip)(const winograd_job *j, const FN(run) * run, int64_t d, int64_t c0, real *strip) {
+/* What lies under a run: rows and columns, `down` and `along` elements apart; zero but for rows top..bottom of columns left..right. */
+typedef struct FN(under) {
+    const real *from;
+    int64_t down, along, top, bottom, left, right;
+} FN(under);
+
+/* The inputs under a run, of channels c0 .. c0 + VL of the group, at depth d of the kernel: where they are, or in the strip if channels
+ * are not a vector side by side. */
+static FN(under) FN(inputs_under)(const winograd_job *j, const FN(run) * run, int64_t d, int64_t c0, real *strip) {
     const conv *c = j->c;
-    int64_t depth = run->od * c->step[0] + d * c->dilation[0] - c->pad[0];
+    int64_t depth = run->od * c->step[0] + d * c->dilation[0] - c->pad[0], channels = min_i64(VL, c->w.c - c0);
     int64_t down = c->dilation[1], along = c->dilation[2];
     int64_t top = run->row * j->side * down + run->phase[0] - c->pad[1];
     int64_t left = run->col * j->side * along + run->phase[1] - c->pad[2];
-    int64_t cols = run->tiles * j->side + 2;
-    int64_t lo = left < 0 ? min_i64(ceil_div(-left, along), cols) : 0;
-    int64_t hi = left < c->x.size[2] ? max_i64(min_i64(ceil_div(c->x.size[2] - left, along), cols), lo) : lo;
-    const real *x = (const real *)c->x.data + run->n * c->x.stride_n + (j->group * c->w.c + c0) * c->x.stride_c +
-                    depth * c->x.stride[0] + left * c->x.stride[2];
-    for (int64_t r = 0; r < j->side + 2; r++) {
-        int64_t h = top + r * down;
-        real *row = strip + r * STRIP_COLS * VL;
-        if (depth < 0 || depth >= c->x.size[0] || h < 0 || h >= c->x.size[1]) FN(zero_run)(row, cols * VL);
-        else
-            FN(load_row)(x + h * c->x.stride[1], along * c->x.stride[2], c->x.stride_c, min_i64(VL, c->w.c - c0), cols, lo, hi,
-                         row);
-    }
+    int64_t rows = j->side + 2, cols = run->tiles * j->side + 2;
+    FN(under) in = {.down = down * c->x.stride[1], .along = along * c->x.stride[2]};
+    in.top = top < 0 ? min_i64(ceil_div(-top, down), rows) : 0;
+    in.bottom = top < c->x.size[1] ? max_i64(min_i64(ceil_div(c->x.size[1] - top, down), rows), in.top) : in.top;
+    in.left = left < 0 ? min_i64(ceil_div(-left, along), cols) : 0;
+    in.right = left < c->x.size[2] ? max_i64(min_i64(ceil_div(c->x.size[2] - left, along), cols), in.left) : in.left;
+    if (depth < 0 || depth >= c->x.size[0]) in.bottom = in.top;
+    in.from = (const real *)c->x.data + run->n * c->x.stride_n + (j->group * c->w.c + c0) * c->x.stride_c +
+              depth * c->x.stride[0] + top * c->x.stride[1] + left * c->x.stride[2];
+    if (c->x.stride_c == 1 && channels == VL) return in;
+    for (int64_t r = in.top; r < in.bottom; r++)
+        FN(load_row)(in.from + r * in.down, in.along, c->x.stride_c, channels, cols, in.left, in.right,
+                     strip + r * STRIP_COLS * VL);
+    in.from = strip;
+    in.down = STRIP_COLS * VL;
+    in.along = VL;
+    return in;
 }
 
 /* The outputs of a run that exist: rows and cols of them, `down` and `along` elements apart, from y on. */
@@ -330,10 +341,16 @@ static inline ALWAYS_INLINE void FN(inputs_task)(const int side, const winograd_
     for (int p = 0; p < j->points; p++) rows[p] = FN(v_rows)(j, p, at / WINOGRAD_KC) + at % WINOGRAD_KC;
     for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
         run = FN(run_at)(j, j->first + tile, j->first + end);
-        FN(load_strip)(j, &run, task % vectors / j->vectors, task % j->vectors * VL, strip);
+        const FN(under) in = FN(inputs_under)(j, &run, task % vectors / j->vectors, task % j->vectors * VL, strip);
+        const int all_rows = in.top == 0 && in.bottom == side + 2;
         for (int64_t i = 0; i < run.tiles * side + 2; i++) { /* columns that tiles share, once */
+            const real *from = in.from + i * in.along;
             vec d[WINOGRAD_IN];
-            EACH (r, side + 2) d[r] = vload(strip + (r * STRIP_COLS + i) * VL);
+            int outside = i < in.left || i >= in.right;
+            if (all_rows && !outside)
+                EACH (r, side + 2) d[r] = vload(from + r * in.down);
+            else
+                EACH (r, side + 2) d[r] = outside || r < in.top || r >= in.bottom ? vzero() : vload(from + r * in.down);
             FN(transform_input)(side, d);
             EACH (r, side + 2) vstore(strip + (r * STRIP_COLS + i) * VL, d[r]);
         }

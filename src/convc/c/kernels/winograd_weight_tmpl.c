@@ -48,18 +48,25 @@ static inline ALWAYS_INLINE void FN(grads_task)(const int side, const winograd_j
     for (int64_t tile = split_point(j->count, j->parts, part); tile < end; tile += run.tiles) {
         run = FN(run_at)(j, j->first + tile, j->first + end);
         FN(window_of_y) at = FN(window_at)(j, &run, j->group * outs + k0, 0);
-        int64_t cols = run.tiles * side;
-        for (int64_t r = 0; r < side; r++) {
-            real *row = strip + r * STRIP_COLS * VL;
-            if (r >= at.rows || channels <= 0) FN(zero_run)(row, cols * VL);
-            else FN(load_row)(at.y + r * at.down, at.along, y->stride_c, channels, cols, 0, max_i64(at.cols, 0), row);
+        int64_t cols = run.tiles * side, down = at.down, along = at.along;
+        const real *grads =
+            at.y; /* where they are, or in the strip if some do not exist or channels are not a vector side by side */
+        if (y->stride_c != 1 || channels < VL || at.rows < side || at.cols < cols) {
+            for (int64_t r = 0; r < side; r++) {
+                real *row = strip + r * STRIP_COLS * VL;
+                if (r >= at.rows || channels <= 0) FN(zero_run)(row, cols * VL);
+                else FN(load_row)(at.y + r * at.down, at.along, y->stride_c, channels, cols, 0, max_i64(at.cols, 0), row);
+            }
+            grads = strip;
+            down = STRIP_COLS * VL;
+            along = VL;
         }
         for (int64_t i = 0; i < run.tiles; i++) {
             vec mid[WINOGRAD_OUT][WINOGRAD_IN];
             real *to = z + (tile + i) * NR;
             for (int s = 0; s < side; s++) {
                 vec g[WINOGRAD_OUT];
-                EACH (r, side) g[r] = vload(strip + (r * STRIP_COLS + i * side + s) * VL);
+                EACH (r, side) g[r] = vload(grads + r * down + (i * side + s) * along);
                 FN(transform_grad)(side, g, mid[s]);
             }
             for (int r = 0; r < side + 2; r++) {
