@@ -48,8 +48,8 @@ typedef struct FN(tail) {
 } FN(tail);
 
 /* c (mr, nv * VL) = a (mr, kc) @ b (kc, NR), then the tail. Rows of a are lda apart, its columns lka; or if that is 0, where the
- * offsets say. All int arguments are constants wherever this is inlined. */
-static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int lda, const int lka,
+ * offsets say. All int arguments, and mostly lda, are constants wherever this is inlined. */
+static inline ALWAYS_INLINE void FN(tile)(const int mr, const int nv, const int64_t lda, const int lka,
                                           const int32_t *restrict offset, int64_t kc, const real *restrict a,
                                           const real *restrict b, real *restrict c, int64_t ldc, const FN(tail) * tail) {
     vec acc[MR][NV];
@@ -109,6 +109,26 @@ static void FN(tile_narrow)(int64_t mr, int64_t kc, const real *a, const real *b
     EVERY_HEIGHT(FN(tile), 1, LDA, 1, NULL, kc, a, b, c, ldc, tail)
 }
 
+/* The same for rows of A that were not packed. */
+static void FN(tile_in_place)(int64_t mr, int64_t kc, const real *a, int64_t lda, const real *b, real *c, int64_t ldc,
+                              const FN(tail) * tail) {
+    EVERY_HEIGHT(FN(tile), NV, lda, 1, NULL, kc, a, b, c, ldc, tail)
+}
+
+/* A panel of A. */
+typedef struct FN(panel) {
+    const real *a;
+    int64_t mr, lda;
+} FN(panel);
+
+/* Is A as good as packed? Its rows are contiguous and evenly spaced; tall panels lie in one piece, for their rows might meet in a few
+ * sets of L1. */
+static int FN(is_in_place)(const matrix *a, int64_t k) {
+    int plain =
+        !a->window && a->cols.size[3] == k && (k == 1 || a->cols.stride[3] == 1) && a->rows.size[3] == axis_length(&a->rows);
+    return plain && (MR <= 8 || llabs(a->rows.stride[3]) <= LDA);
+}
+
 /* ---- blocks ---- */
 
 /* The part of a job that one task computes. */
@@ -133,9 +153,16 @@ static void FN(pack_b_panels)(const FN(block) * t, int64_t k0, int64_t k1) {
     FN(copy_block)(&b, k0, k1, t->n0, t->n1, t->b, NR, NR * (k1 - k0), t->scratch);
 }
 
+static inline void FN(any_tile)(const FN(panel) * p, int64_t width, int64_t kc, const real *b, real *c, int64_t ldc,
+                                const FN(tail) * tail) {
+    if (p->lda != LDA) FN(tile_in_place)(p->mr, kc, p->a, p->lda, b, c, ldc, tail);
+    else (width <= VL ? FN(tile_narrow) : FN(tile_full))(p->mr, kc, p->a, b, c, ldc, tail);
+}
+
 /* All tiles of one A panel: rows m..m + mr of C, k0..k1 deep. The first block of k starts C, the last one ends it. */
-static void FN(row_of_tiles)(const FN(block) * t, int64_t m, int64_t mr, int64_t k0, int64_t k1, const real *a) {
+static void FN(row_of_tiles)(const FN(block) * t, int64_t m, int64_t k0, int64_t k1, const FN(panel) * panel) {
     const gemm_job *job = t->job;
+    int64_t mr = panel->mr;
     int last = k1 == t->k1;
     FN(tail) tail = {.accumulate = job->accumulate || k0 > t->k0, .relu = last && job->activation == CONVC_RELU};
     if (last && job->row_bias) tail.row_bias = (const real *)job->row_bias + t->group * job->m + m;
@@ -146,7 +173,7 @@ static void FN(row_of_tiles)(const FN(block) * t, int64_t m, int64_t mr, int64_t
         real *c = t->c + (m - t->m0) * t->ldc + n - t->n0;
         if (last && job->col_bias) tail.col_bias = t->col_bias + n - t->n0;
         if (width == NR) {
-            FN(tile_full)(mr, k1 - k0, a, b, c, t->ldc, &tail);
+            FN(any_tile)(panel, NR, k1 - k0, b, c, t->ldc, &tail);
             continue;
         }
         real edge[MR * NR];
@@ -155,7 +182,7 @@ static void FN(row_of_tiles)(const FN(block) * t, int64_t m, int64_t mr, int64_t
                 FN(zero_run)(edge + i * NR + width, NR - width);
                 FN(copy_run)(edge + i * NR, c + i * t->ldc, width, 1);
             }
-        (width <= VL ? FN(tile_narrow) : FN(tile_full))(mr, k1 - k0, a, b, edge, NR, &tail);
+        FN(any_tile)(panel, width, k1 - k0, b, edge, NR, &tail);
         for (int64_t i = 0; i < mr; i++) FN(copy_run)(c + i * t->ldc, edge + i * NR, width, 1);
     }
 }
@@ -164,15 +191,17 @@ static void FN(multiply_block)(const FN(block) * t) {
     const gemm_job *job = t->job;
     matrix a = FN(group_of)(&job->a, t->group * job->a_group);
     int64_t k_blocks = max_i64(1, ceil_div(t->k1 - t->k0, KC)); /* an empty sum is zero */
+    int in_place = !job->packed_a && FN(is_in_place)(&a, job->k);
     for (int64_t kb = 0; kb < k_blocks; kb++) {
         int64_t k0 = t->k0 + split_point(t->k1 - t->k0, k_blocks, kb), k1 = t->k0 + split_point(t->k1 - t->k0, k_blocks, kb + 1);
         if (!job->packed_b) FN(pack_b_panels)(t, k0, k1);
         for (int64_t m = t->m0, next; m < t->m1; m = next) {
             next = panel_end(job->m, job->m_panels, m);
-            const real *panel = t->a_panel;
-            if (job->packed_a) panel = (const real *)job->packed_a + ((t->group * k_blocks + kb) * job->m + m) * LDA;
+            FN(panel) panel = {t->a_panel, next - m, LDA};
+            if (job->packed_a) panel.a = (const real *)job->packed_a + ((t->group * k_blocks + kb) * job->m + m) * LDA;
+            else if (in_place) panel = (FN(panel)){(const real *)a.data + m * a.rows.stride[3] + k0, next - m, a.rows.stride[3]};
             else FN(copy_block)(&a, m, next, k0, k1, t->a_panel, LDA, 0, t->scratch);
-            FN(row_of_tiles)(t, m, next - m, k0, k1, panel);
+            FN(row_of_tiles)(t, m, k0, k1, &panel);
         }
     }
 }
