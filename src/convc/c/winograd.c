@@ -65,9 +65,10 @@ static void *borrow(int64_t a, int64_t b, convc_loan *loan) {
     return convc_borrow(CONVC_SCRATCH, (size_t)(a + b + 3 * PADS), loan);
 }
 
-/* The size of as few chunks as there can be of at most `most` panels, all nearly alike so that threads share them evenly. */
-static int64_t even_chunk(int64_t panels, int64_t most) {
+/* The size of as few chunks as there can be of at most `most` panels, all nearly alike, and such that threads share one evenly. */
+static int64_t even_chunk(int64_t panels, int64_t most, int64_t threads) {
     most = max_i64(1, min_i64(panels, most));
+    if (most > threads) most -= most % threads;
     return ceil_div(panels, ceil_div(panels, most));
 }
 
@@ -178,7 +179,7 @@ static convc_status run(const conv *c, const conv *forward, algorithm how, const
         filters = min_i64(filters, bytes + filters - tiles * tile);
         bytes = max_i64(bytes, tiles * tile);
     }
-    int64_t most = u ? j.panels : even_chunk(j.panels / j.together, filters / panel / j.together) * j.together;
+    int64_t most = u ? j.panels : even_chunk(j.panels / j.together, filters / panel / j.together, threads) * j.together;
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, bytes / tile)),
             images = convc_times(ceil_div(tiles, rounds), tile);
     convc_loan loan;
@@ -238,7 +239,7 @@ convc_status convc_winograd_weight_gradient(const conv *c, algorithm how) {
     int64_t tiles = tiles_of(&j), panel = j.points * kernels->nr * convc_itemsize(c->dtype), image = tile_bytes(&j, kernels);
     int64_t sums = convc_times(j.depth, panel);
     if (image < 0 || sums < 0) return convc_fail(CONVC_NO_MEMORY, "no memory for transformed images and gradients");
-    int64_t most = even_chunk(j.panels, SUMS_BYTES / sums), tile = convc_times(most, panel) + image;
+    int64_t most = even_chunk(j.panels, SUMS_BYTES / sums, 1), tile = convc_times(most, panel) + image;
     int64_t rounds = ceil_div(tiles, max_i64(WINOGRAD_BLOCK / 4, TILES_BYTES / tile)), count = ceil_div(tiles, rounds);
     convc_loan loan;
     char *scratch = borrow(convc_times(count, tile), convc_times(most, sums), &loan);
