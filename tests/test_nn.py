@@ -12,6 +12,7 @@ from differences import F64, Residual, check_gradients, spread
 
 import convc
 from convc import nn
+from convc.nn._sequential import _stages
 
 LAYERS = {
     "conv1d": (lambda: nn.Conv1d(2, 3, 3, dtype=F64, rng=0), (2, 2, 6)),
@@ -196,7 +197,7 @@ def test_relu_is_fused_without_a_trace():
     conv, linear = nn.Conv2d(3, 4, 3, rng=0), nn.Linear(5, 5, rng=1)
     local = nn.LocallyConnected2d(4, 4, 7, 3, rng=2)
     net = nn.Sequential(conv, nn.ReLU(), local, nn.ReLU(), linear, nn.ReLU(), nn.ReLU())
-    assert len(net._stages()) == 4
+    assert len(_stages(net.layers)) == 4
     expected = nn.ReLU()(linear(nn.ReLU()(local(nn.ReLU()(conv(x))))))
     np.testing.assert_array_equal(net(x), expected)
     y, backward = net.forward(x)
@@ -218,6 +219,34 @@ def test_relu_is_fused_without_a_trace():
     assert local.activation is None
     assert linear.activation is None
     assert len(net) == 7
+
+
+@pytest.mark.parametrize("pool", [(2,), (3, 2, 1), (3, 1), (2, 2, 0, 1, True)])
+def test_relu_behind_max_pooling_changes_nothing(pool):
+    """Windows without a positive number, ties, zeros and NaN among them; and indices, which do depend on the order."""
+    rng = np.random.default_rng(0)
+    conv, last = nn.Conv2d(2, 3, 1, rng=1, bias=False), nn.MaxPool2d(*pool)
+    conv.weight.data[...] = rng.integers(-2, 3, conv.weight.data.shape)
+    x = rng.integers(-2, 3, (4, 2, 9, 11)).astype(np.float32)
+    x[0, 0, 3, 4] = np.nan
+    layers = [conv, nn.ReLU(), last]
+    expected, backwards = x, []
+    for layer in layers:
+        expected, backward = layer.forward(expected)
+        backwards.append(backward)
+    y, backward = nn.Sequential(*layers).forward(x)
+    maxima, *rest = y if last.return_indices else [y]
+    grad = rng.integers(-3, 4, maxima.shape).astype(np.float32)
+    results = []
+    for steps in ([backward], backwards[::-1]):
+        conv.weight.grad, back = None, grad
+        for step in steps:
+            back = step(back)
+        results.append((back, conv.weight.grad))
+    for result, wanted in zip(*results, strict=True):
+        np.testing.assert_array_equal(result, wanted)
+    for result, wanted in zip([maxima, *rest], expected if rest else [expected], strict=True):
+        np.testing.assert_array_equal(result, wanted)
 
 
 def test_a_subclass_is_not_fused():

@@ -10,6 +10,7 @@ from convc.nn._activation import ReLU
 from convc.nn._dense import Linear
 from convc.nn._local import LocallyConnected1d, LocallyConnected2d
 from convc.nn._module import Array, Backward, Module
+from convc.nn._pool import MaxPool1d, MaxPool2d, MaxPool3d
 from convc.nn._spatial import Conv1d, Conv2d, Conv3d
 from convc.nn._transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from convc.shapes import ReceptiveField
@@ -20,6 +21,7 @@ _FUSABLE = (
     *(LocallyConnected1d, LocallyConnected2d),
     Linear,
 )
+_MAX_POOLS = MaxPool1d, MaxPool2d, MaxPool3d
 
 
 class LayerList(Module):
@@ -56,12 +58,43 @@ def described(layer: Module) -> dict[str, Any]:
     return {"type": type(layer).__name__, **layer.config()}
 
 
+def _stages(layers: list[Module]) -> list[Module]:
+    """The layers, each ReLU merged with the layer before it where that layer can do its work."""
+    stages: list[Module] = []
+    for layer in layers:
+        last: Any = stages[-1] if stages else None
+        if type(layer) is ReLU and type(last) in _FUSABLE and last.activation is None:
+            last = stages[-1] = copy.copy(last)
+            last.activation = "relu"
+        else:
+            stages.append(layer)
+    return stages
+
+
+def _pools_first(layers: list[Module]) -> list[Module]:
+    """
+    The layers, each ReLU behind the max pooling that follows it.
+
+    The maximum of a window is the same either way, and no gradient passes where it is not positive; but what is
+    clipped, and kept to mask the gradient, is as small as the output of the pool.
+    """
+    ordered: list[Module] = []
+    for layer in layers:
+        pool: Any = layer
+        shrinks = type(layer) in _MAX_POOLS and max(pool.stride) > 1 and not pool.return_indices
+        if shrinks and ordered and type(ordered[-1]) is ReLU:
+            ordered.insert(-1, layer)
+        else:
+            ordered.append(layer)
+    return ordered
+
+
 class Sequential(LayerList):
     """
     Layers one after another.
 
     A ReLU that follows a convolution, a locally or a fully connected layer is computed within that layer, which changes
-    no result.
+    no result; nor does it that training computes a ReLU behind the max pooling that follows it, on fewer elements.
 
     Examples
     --------
@@ -75,7 +108,7 @@ class Sequential(LayerList):
     """
 
     def __call__(self, x: Array) -> Array:
-        for layer in self._stages():
+        for layer in _stages(self.layers):
             x = layer(x)
         return x
 
@@ -90,7 +123,7 @@ class Sequential(LayerList):
 
     def _forward(self, x: Array, kind: str) -> tuple[Array, Backward]:
         backwards: list[Backward] = []
-        for layer in self._stages():
+        for layer in _stages(_pools_first(self.layers)):
             x, backward = getattr(layer, kind)(x)
             if kind != "forward_data":
                 backwards.append(backward)
@@ -105,18 +138,6 @@ class Sequential(LayerList):
             return None if kind == "forward_data" else grad
 
         return x, run_backward
-
-    def _stages(self) -> list[Module]:
-        """The layers, each ReLU merged with the layer before it where that layer can do its work."""
-        stages: list[Module] = []
-        for layer in self.layers:
-            last: Any = stages[-1] if stages else None
-            if type(layer) is ReLU and type(last) in _FUSABLE and last.activation is None:
-                last = stages[-1] = copy.copy(last)
-                last.activation = "relu"
-            else:
-                stages.append(layer)
-        return stages
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         for layer in self.layers:
