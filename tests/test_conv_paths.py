@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import reference
-from strategies import ISAS, inner
+from strategies import ISAS, inner, spread
 
 import convc
 
@@ -97,16 +97,56 @@ def test_depthwise_rows_of_every_width(kernel, stride, dtype, isa):
     rng = np.random.default_rng(kernel)
     for padding in range(kernel):
         for width in (*range(max(1, kernel - 2 * padding), 24), 37, 56, 63, 81):
+            outs = 3 + 3 * (width % 2)  # also two of each channel
             x = inner(integers(rng, 2, 3, 6, width, dtype=dtype))
-            weight, bias = integers(rng, 3, 1, kernel, kernel, dtype=dtype), integers(rng, 3, dtype=dtype)
-            options = {"stride": stride, "padding": ((3, 3), (padding, padding)), "groups": 3, "fit": "floor"}
-            y = convc.conv2d(x, weight, bias, **options)
-            windows = np.pad(x, ((0, 0), (0, 0), (3, 3), (padding, padding)))
-            windows = np.lib.stride_tricks.sliding_window_view(windows, (kernel, kernel), (2, 3))[
-                :, :, ::stride, ::stride
-            ]
+            weight, bias = integers(rng, outs, 1, kernel, kernel, dtype=dtype), integers(rng, outs, dtype=dtype)
+            padded = np.pad(x, ((0, 0), (0, 0), (3, 3), (padding, padding)))
+            windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))
+            windows = np.repeat(windows[:, :, ::stride, ::stride], outs // 3, 1)
             expected = np.einsum("nchwrs,crs->nchw", windows, weight[:, 0]) + bias[:, None, None]
-            np.testing.assert_array_equal(y, expected)
+            options = {"stride": stride, "padding": ((3, 3), (padding, padding)), "groups": 3, "fit": "floor"}
+            np.testing.assert_array_equal(convc.conv2d(x, weight, bias, **options), expected)
+            out = np.full((*expected.shape, 2), 77, dtype)
+            convc.conv2d(x, weight, bias, **options, activation="relu", out=out[..., 0])
+            np.testing.assert_array_equal(out, np.stack([np.maximum(expected, 0), np.full_like(expected, 77)], -1))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels", [1, 5, 16, 70, 400, 900])
+def test_pixels_that_are_rows_of_a_product(channels, dtype, isa):
+    """Read where they are if they are evenly spaced, with NaN between them; packed otherwise."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(channels)
+    for outs in (1, 3, 8, 16, 20, 37):
+        weight, bias = integers(rng, outs, channels, 1, 1, dtype=dtype), integers(rng, outs, dtype=dtype)
+        for shape in ((1, 1, 23, channels), (2, 3, 5, channels)):
+            x = integers(rng, *shape, dtype=dtype)
+            expected = x @ weight.reshape(outs, channels).T + bias
+            for view in (x, inner(x), spread(x)):
+                y = convc.conv2d(view, weight, bias, layout="NHWC")
+                np.testing.assert_array_equal(y, expected)
+                np.testing.assert_array_equal(convc.prepare(weight, bias, shape, layout="NHWC")(view), expected)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("size", "padding"), [((8, 8), 1), ((9, 14), 1), ((6, 7), 3), ((10, 12), 0)])
+def test_winograd_of_images_within_others(size, padding, dtype, isa):
+    """Channels last, images and gradients are read where they are: the same bits as from arrays of their own."""
+    convc.set_isa(isa)
+    rng = np.random.default_rng(padding)
+    x, weight = rng.normal(size=(2, *size, 40)).astype(dtype), rng.normal(size=(24, 40, 3, 3)).astype(dtype)
+    options = {"padding": padding, "layout": "NHWC", "algorithm": "winograd"}
+    y = convc.conv2d(x, weight, **options)
+    exact = convc.conv2d(x.astype(np.float64), weight.astype(np.float64), padding=padding, layout="NHWC")
+    assert abs(y - exact).max() <= (1e-5 if dtype == np.float32 else 1e-13) * abs(exact).max()
+    np.testing.assert_array_equal(convc.conv2d(inner(x), weight, **options), y)
+    grad, needs = rng.normal(size=y.shape).astype(dtype), ("x", "weight")
+    expected = convc.conv2d_backward(grad, x, weight, **options, needs=needs)
+    results = convc.conv2d_backward(inner(grad), inner(x), weight, **options, needs=needs)
+    for result, wanted in zip(results[:2], expected[:2], strict=True):
+        np.testing.assert_array_equal(result, wanted)
 
 
 @pytest.mark.parametrize("isa", ISAS)

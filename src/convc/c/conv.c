@@ -163,10 +163,10 @@ static int direct_fits(const conv *c, const convc_kernels *kernels, purpose what
 }
 
 /* Is it better to copy the image and read pixels where they lie than to pack its columns? That is so where every element copied meets
- * many taps, or where channels are so few that packing moves them one by one. Channels-first outputs are turned on their way to memory,
- * which takes long sums to pay for; up to 8 lanes turn in fewer steps, and shorter sums do where packing has to sort few channels' pixels
- * by the step, or serves short rows of few outputs. Those of 16 channels or less leave half of the register block idle. A row of pixels is cut in
- * blocks for the registers: too few pixels in each leave the multipliers waiting for earlier sums. */
+ * many taps, or where channels are so few that packing moves them one by one. Outputs of 16 channels or less leave half of the register
+ * block idle. A row of pixels is cut in blocks for the registers: too few pixels in each leave the multipliers waiting for earlier sums.
+ * Channels-first outputs are turned on their way to memory, which takes long sums to pay for; up to 8 lanes turn in fewer steps, and
+ * shorter sums do where packing has to sort few channels' pixels by the step, or serves short rows of few outputs. */
 static int outs_pay(const conv *c, const convc_kernels *kernels) {
     direct_tile tile;
     int64_t k = c->y.c / c->groups, taps = c->w.size[1] * c->w.size[2], across = c->y.size[2];

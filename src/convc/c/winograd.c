@@ -65,11 +65,14 @@ static void *borrow(int64_t a, int64_t b, convc_loan *loan) {
     return convc_borrow(CONVC_SCRATCH, (size_t)(a + b + 3 * PADS), loan);
 }
 
-/* The size of as few chunks as there can be of at most `most` panels, all nearly alike, and such that threads share one evenly. */
+/* The size of as few chunks as there can be of at most `most` panels, all nearly alike. If there are several, threads share each but
+ * perhaps the last evenly. */
 static int64_t even_chunk(int64_t panels, int64_t most, int64_t threads) {
-    most = max_i64(1, min_i64(panels, most));
+    most = max_i64(1, most);
+    if (panels <= most) return panels;
     if (most > threads) most -= most % threads;
-    return ceil_div(panels, ceil_div(panels, most));
+    int64_t chunk = ceil_div(panels, ceil_div(panels, most));
+    return most % threads == 0 ? ceil_div(chunk, threads) * threads : chunk;
 }
 
 /* ---- the steps, each shared out among the threads ---- */

@@ -11,6 +11,7 @@
 #define CHANNEL_COLS 4
 #endif
 #define ROLL_SPANS 16 /* the widest kernel */
+#define AHEAD_BYTES (64 << 10) /* of the next plane, which are still in L2 when their turn comes */
 
 /* Taps first..last of dimension i meet the image at output position o. */
 static inline void FN(tap_range)(const conv *c, int i, int64_t o, int64_t *first, int64_t *last) {
@@ -41,7 +42,7 @@ typedef struct FN(roll) {
     real *y;
     real bias;
     int has_bias;
-    int64_t ahead; /* from this channel's rows to the next one's, which are fetched meanwhile; or 0 */
+    int64_t ahead; /* from this plane's rows to the next one's, which are fetched meanwhile; or 0 */
     int64_t oh0, oh1;
 } FN(roll);
 
@@ -176,11 +177,13 @@ static void FN(roll_filter)(const FN(roll) * t) {
 /* Rows oh0..oh1 of all the group's output channels. */
 static void FN(roll_plane)(const conv *c, const void *packed, int64_t n, int64_t group, int64_t od, int64_t oh0, int64_t oh1) {
     int64_t outs = c->y.c / c->groups, taps = c->w.size[1] * c->w.size[2];
+    int fetches =
+        group + 1 < c->groups && c->y.size[0] == 1 && c->x.size[1] <= AHEAD_BYTES / (int64_t)sizeof(real) / c->x.size[2];
     for (int64_t k = group * outs; k < (group + 1) * outs; k++) {
         FN(roll) t = {.c = c, .w = (const real *)packed + k * taps, .has_bias = c->bias != NULL, .oh0 = oh0, .oh1 = oh1};
         t.x = (const real *)c->x.data + n * c->x.stride_n + group * c->x.stride_c + od * c->step[0] * c->x.stride[0] - c->pad[2];
         t.y = (real *)c->y.data + n * c->y.stride_n + k * c->y.stride_c + od * c->y.stride[0];
-        if (k + 1 == (group + 1) * outs && group + 1 < c->groups) t.ahead = c->x.stride_c;
+        if (k + 1 == (group + 1) * outs && fetches) t.ahead = c->x.stride_c;
         if (c->bias) t.bias = ((const real *)c->bias)[k];
         FN(roll_filter)(&t);
     }

@@ -1,6 +1,7 @@
 /* The GEMM kernel: C (m, n) = A (m, k) @ B (k, n), blocked so that the packed block of B stays in L2 and one panel of A in L1.
  * A packed: panels of at most MR rows, row-major with leading dimension LDA; a constant stride lets the register block reach all
- * rows from one pointer. B packed: panels of NR columns, row-major (k, NR), zero beyond the last column. */
+ * rows from one pointer. An A that is as good as packed is read where it is. B packed: panels of NR columns, row-major (k, NR), zero
+ * beyond the last column up to a whole vector. */
 
 #undef MR
 #undef NV
@@ -110,19 +111,24 @@ static void FN(tile_narrow)(int64_t mr, int64_t kc, const real *a, const real *b
 }
 
 /* The same for rows of A that were not packed. */
-static void FN(tile_in_place)(int64_t mr, int64_t kc, const real *a, int64_t lda, const real *b, real *c, int64_t ldc,
+static void FN(full_in_place)(int64_t mr, int64_t kc, const real *a, int64_t lda, const real *b, real *c, int64_t ldc,
                               const FN(tail) * tail) {
     EVERY_HEIGHT(FN(tile), NV, lda, 1, NULL, kc, a, b, c, ldc, tail)
 }
 
-/* A panel of A. */
+static void FN(narrow_in_place)(int64_t mr, int64_t kc, const real *a, int64_t lda, const real *b, real *c, int64_t ldc,
+                                const FN(tail) * tail) {
+    EVERY_HEIGHT(FN(tile), 1, lda, 1, NULL, kc, a, b, c, ldc, tail)
+}
+
+/* A panel of A, rows lda apart: LDA if they are packed. */
 typedef struct FN(panel) {
     const real *a;
     int64_t mr, lda;
 } FN(panel);
 
-/* Is A as good as packed? Its rows are contiguous and evenly spaced; tall panels lie in one piece, for their rows might meet in a few
- * sets of L1. */
+/* Is A as good as packed? Its rows are contiguous and evenly spaced, and those of tall panels no further apart than packed ones: they
+ * might meet in a few sets of L1. */
 static int FN(is_in_place)(const matrix *a, int64_t k) {
     int plain =
         !a->window && a->cols.size[3] == k && (k == 1 || a->cols.stride[3] == 1) && a->rows.size[3] == axis_length(&a->rows);
@@ -155,8 +161,8 @@ static void FN(pack_b_panels)(const FN(block) * t, int64_t k0, int64_t k1) {
 
 static inline void FN(any_tile)(const FN(panel) * p, int64_t width, int64_t kc, const real *b, real *c, int64_t ldc,
                                 const FN(tail) * tail) {
-    if (p->lda != LDA) FN(tile_in_place)(p->mr, kc, p->a, p->lda, b, c, ldc, tail);
-    else (width <= VL ? FN(tile_narrow) : FN(tile_full))(p->mr, kc, p->a, b, c, ldc, tail);
+    if (p->lda == LDA) (width <= VL ? FN(tile_narrow) : FN(tile_full))(p->mr, kc, p->a, b, c, ldc, tail);
+    else (width <= VL ? FN(narrow_in_place) : FN(full_in_place))(p->mr, kc, p->a, p->lda, b, c, ldc, tail);
 }
 
 /* All tiles of one A panel: rows m..m + mr of C, k0..k1 deep. The first block of k starts C, the last one ends it. */

@@ -140,14 +140,14 @@ static FN(under) FN(inputs_under)(const winograd_job *j, const FN(run) * run, in
     int64_t top = run->row * j->side * down + run->phase[0] - c->pad[1];
     int64_t left = run->col * j->side * along + run->phase[1] - c->pad[2];
     int64_t rows = j->side + 2, cols = run->tiles * j->side + 2;
-    FN(under) in = {.down = down * c->x.stride[1], .along = along * c->x.stride[2]};
+    FN(under) in = {.down = FN(times)(down, c->x.stride[1]), .along = FN(times)(along, c->x.stride[2])};
     in.top = top < 0 ? min_i64(ceil_div(-top, down), rows) : 0;
     in.bottom = top < c->x.size[1] ? max_i64(min_i64(ceil_div(c->x.size[1] - top, down), rows), in.top) : in.top;
     in.left = left < 0 ? min_i64(ceil_div(-left, along), cols) : 0;
     in.right = left < c->x.size[2] ? max_i64(min_i64(ceil_div(c->x.size[2] - left, along), cols), in.left) : in.left;
     if (depth < 0 || depth >= c->x.size[0]) in.bottom = in.top;
     in.from = (const real *)c->x.data + run->n * c->x.stride_n + (j->group * c->w.c + c0) * c->x.stride_c +
-              depth * c->x.stride[0] + top * c->x.stride[1] + left * c->x.stride[2];
+              FN(times)(depth, c->x.stride[0]) + FN(times)(top, c->x.stride[1]) + FN(times)(left, c->x.stride[2]);
     if (c->x.stride_c == 1 && channels == VL) return in;
     for (int64_t r = in.top; r < in.bottom; r++)
         FN(load_row)(in.from + r * in.down, in.along, c->x.stride_c, channels, cols, in.left, in.right,
@@ -344,7 +344,7 @@ static inline ALWAYS_INLINE void FN(inputs_task)(const int side, const winograd_
         const FN(under) in = FN(inputs_under)(j, &run, task % vectors / j->vectors, task % j->vectors * VL, strip);
         const int all_rows = in.top == 0 && in.bottom == side + 2;
         for (int64_t i = 0; i < run.tiles * side + 2; i++) { /* columns that tiles share, once */
-            const real *from = in.from + i * in.along;
+            const real *from = in.from + FN(times)(i, in.along);
             vec d[WINOGRAD_IN];
             int outside = i < in.left || i >= in.right;
             if (all_rows && !outside)

@@ -49,8 +49,8 @@ static inline ALWAYS_INLINE void FN(grads_task)(const int side, const winograd_j
         run = FN(run_at)(j, j->first + tile, j->first + end);
         FN(window_of_y) at = FN(window_at)(j, &run, j->group * outs + k0, 0);
         int64_t cols = run.tiles * side, down = at.down, along = at.along;
-        const real *grads =
-            at.y; /* where they are, or in the strip if some do not exist or channels are not a vector side by side */
+        /* Where they are, or in the strip if some do not exist or channels are not a vector side by side. */
+        const real *grads = at.y;
         if (y->stride_c != 1 || channels < VL || at.rows < side || at.cols < cols) {
             for (int64_t r = 0; r < side; r++) {
                 real *row = strip + r * STRIP_COLS * VL;
