@@ -192,6 +192,26 @@ def test_layers_keep_nothing_of_a_pass(case):
     assert references[0]() is None
 
 
+@pytest.mark.parametrize("name", [name for name in LAYERS if "pool" in name and "lp-" not in name])
+def test_pools_keep_no_input(name):
+    """But the norms of a window, whose gradient depends on it."""
+    make, shape = LAYERS[name]
+    x = np.random.default_rng(0).normal(size=shape)
+    reference = weakref.ref(x)
+    _, _backward = make().forward(x)
+    del x
+    assert reference() is None
+
+
+def test_convolutions_keep_no_output_but_to_clip_gradients():
+    x = np.random.default_rng(0).normal(size=(1, 2, 5, 5))
+    for activation in (None, "relu"):
+        y, _backward = nn.Conv2d(2, 3, 3, activation=activation, dtype=F64, rng=0).forward(x)
+        reference = weakref.ref(y)
+        del y
+        assert (reference() is None) == (activation is None)
+
+
 def test_relu_is_fused_without_a_trace():
     x = np.random.default_rng(0).normal(size=(2, 3, 9, 9)).astype(np.float32)
     conv, linear = nn.Conv2d(3, 4, 3, rng=0), nn.Linear(5, 5, rng=1)

@@ -73,12 +73,13 @@ class Linear(Module):
 
     def _forward(self, x: Array, needs: tuple[str, ...]) -> tuple[Array, Backward]:
         y = self(x)
+        clipped = y if self.activation else None
         weight, bias = self.weight, self.bias
         needs += ("weight",) if bias is None else ("weight", "bias")
 
         def backward(grad: Array) -> Array | None:
-            if self.activation:
-                grad = _core.relu_backward(grad, y)
+            if clipped is not None:
+                grad = _core.relu_backward(grad, clipped)
             return accumulate(weight, bias, _core.linear_backward(grad, x, weight.data, needs=needs))
 
         return y, backward

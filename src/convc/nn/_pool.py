@@ -53,9 +53,9 @@ class _MaxPool(_Pool):
         return self._run(x, self.return_indices)
 
     def forward(self, x: Array) -> tuple[Any, Backward]:
-        y, indices = self._run(x, True)
+        (y, indices), shape = self._run(x, True), x.shape  # backward keeps no input
         outputs = (y, indices) if self.return_indices else y
-        return outputs, lambda grad: type(self)._gradient(grad, indices, x.shape, layout=self.layout)
+        return outputs, lambda grad: type(self)._gradient(grad, indices, shape, layout=self.layout)
 
     def _run(self, x: Array, return_indices: bool) -> Any:
         windows = self.kernel_size, self.stride, self.padding, self.dilation
@@ -161,7 +161,8 @@ class _AvgPool(_Pool):
         return y
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
-        return self(x), lambda grad: type(self)._gradient(grad, x.shape, **self._options())
+        y, shape = self(x), x.shape
+        return y, lambda grad: type(self)._gradient(grad, shape, **self._options())
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -388,7 +389,8 @@ class _AdaptiveAvgPool(AdaptivePool):
         return y
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
-        return self(x), lambda grad: type(self)._gradient(grad, x.shape, layout=self.layout)
+        y, shape = self(x), x.shape
+        return y, lambda grad: type(self)._gradient(grad, shape, layout=self.layout)
 
 
 class AdaptiveAvgPool1d(_AdaptiveAvgPool):
@@ -455,7 +457,8 @@ class _AdaptiveMaxPool(AdaptivePool):
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
         y, indices = type(self)._operator(x, self.output_size, layout=self.layout, return_indices=True)
-        return y, lambda grad: type(self)._gradient(grad, indices, x.shape, layout=self.layout)
+        shape = x.shape
+        return y, lambda grad: type(self)._gradient(grad, indices, shape, layout=self.layout)
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool):
@@ -562,7 +565,8 @@ class GlobalAvgPool(GlobalPool):
         return _core.global_avg_pool(x, layout=self.layout, keepdims=self.keepdims)
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
-        return self(x), lambda grad: _core.global_avg_pool_backward(grad, x.shape, layout=self.layout)
+        y, shape = self(x), x.shape
+        return y, lambda grad: _core.global_avg_pool_backward(grad, shape, layout=self.layout)
 
 
 class GlobalMaxPool(GlobalPool):
@@ -582,4 +586,5 @@ class GlobalMaxPool(GlobalPool):
 
     def forward(self, x: Array) -> tuple[Array, Backward]:
         y, indices = _core.global_max_pool(x, layout=self.layout, keepdims=self.keepdims, return_indices=True)
-        return y, lambda grad: _core.global_max_pool_backward(grad, indices, x.shape, layout=self.layout)
+        shape = x.shape
+        return y, lambda grad: _core.global_max_pool_backward(grad, indices, shape, layout=self.layout)

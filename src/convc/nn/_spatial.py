@@ -140,13 +140,14 @@ class Convolution(Spatial):
 
     def _forward(self, x: Array, needs: tuple[str, ...]) -> tuple[Array, Backward]:
         y = self(x)
+        clipped = y if self.activation else None
         weight, bias = self.weight, self.bias
         geometry, modes = self._geometry(), self._modes()
         needs += ("weight",) if bias is None else ("weight", "bias")
 
         def backward(grad: Array) -> Array | None:
-            if self.activation:
-                grad = _core.relu_backward(grad, y)
+            if clipped is not None:
+                grad = _core.relu_backward(grad, clipped)
             grads = type(self)._gradient(grad, x, weight.data, *geometry, **modes, needs=needs)
             return accumulate(weight, bias, grads)
 

@@ -54,7 +54,7 @@ typedef struct FN(roll) {
 #define MAY_LEAVE(s, v) \
     (where == ROLL_ANYWHERE || (where == ROLL_HALF && (((v) == 0 && (s) < taps / 2) || ((v) == nv - 1 && (s) > taps / 2))))
 
-/* The first column of vector v, from j on. One that would leave the row ends where the row does, and computes again what the one before
+/* The first column of vector v of a block that begins at column j. One that would leave the row ends where the row does, and computes again what the one before
  * it does: a whole vector is stored faster than a part of one. */
 static inline int64_t FN(roll_column)(const conv *c, int64_t j, int64_t v) {
     return min_i64(j + v * VL, max_i64(c->y.size[2] - VL, 0));
@@ -177,8 +177,8 @@ static void FN(roll_filter)(const FN(roll) * t) {
 /* Rows oh0..oh1 of all the group's output channels. */
 static void FN(roll_plane)(const conv *c, const void *packed, int64_t n, int64_t group, int64_t od, int64_t oh0, int64_t oh1) {
     int64_t outs = c->y.c / c->groups, taps = c->w.size[1] * c->w.size[2];
-    int fetches =
-        group + 1 < c->groups && c->y.size[0] == 1 && c->x.size[1] <= AHEAD_BYTES / (int64_t)sizeof(real) / c->x.size[2];
+    int64_t plane = c->x.size[1] * c->x.size[2] * (int64_t)sizeof(real);
+    int fetches = group + 1 < c->groups && c->y.size[0] == 1 && plane <= AHEAD_BYTES;
     for (int64_t k = group * outs; k < (group + 1) * outs; k++) {
         FN(roll) t = {.c = c, .w = (const real *)packed + k * taps, .has_bias = c->bias != NULL, .oh0 = oh0, .oh1 = oh1};
         t.x = (const real *)c->x.data + n * c->x.stride_n + group * c->x.stride_c + od * c->step[0] * c->x.stride[0] - c->pad[2];
